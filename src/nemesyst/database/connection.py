@@ -1,0 +1,102 @@
+"""A connection to a MongoDB, embedded or not: the client, what the server can do, and transactions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pymongo
+from pymongo import MongoClient
+from pymongo.read_concern import ReadConcern
+from pymongo.write_concern import WriteConcern
+
+from nemesyst.database.translate import no_replica_set, redact, translated
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from pymongo.client_session import ClientSession
+
+Document = dict[str, Any]
+Result = TypeVar("Result")
+
+_LASTING = 30_000
+"""How long an operation looks for a primary, in ms: longer than an election takes."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """What the server at the other end is."""
+
+    version: tuple[int, ...]
+    replica_set: str | None
+    sharded: bool
+
+    @property
+    def transactions(self) -> bool:
+        """Whether it has transactions and change streams."""
+        return self.sharded or self.replica_set is not None
+
+
+class Connection:
+    """A client whose writes are majority-acknowledged and journaled.
+
+    Args:
+        address: The address, which may hold a password; never shown.
+        timeout: How long the first contact may take, in s.
+        options: Options of the driver: ``username``, ``password``, ``tls``, ``readPreference`` ...
+
+    Raises:
+        UnreachableError: No server answered within ``timeout``.
+        AccessError: The server does not accept the credentials.
+        SettingsError: The address or an option is not valid.
+    """
+
+    def __init__(self, address: str, *, timeout: float, options: Mapping[str, Any] | None = None) -> None:
+        self.address = redact(address)
+        defaults = {
+            "w": "majority",
+            "journal": True,
+            "appname": "nemesyst",
+            "uuidRepresentation": "standard",
+            "serverSelectionTimeoutMS": _LASTING,
+            "connectTimeoutMS": int(timeout * 1000),
+        }
+        with translated(f"connecting to {self.address}"):
+            self.client: MongoClient[Document] = MongoClient(address, **{**defaults, **(options or {})})
+        try:
+            self.server = self._first_contact(timeout)
+        except BaseException:
+            self.client.close()
+            raise
+
+    def _first_contact(self, timeout: float) -> Server:
+        with translated(f"connecting to {self.address}"), pymongo.timeout(timeout):
+            hello = self.client.admin.command("hello")
+            version = self.client.server_info()["versionArray"]
+            self.client.admin.command("connectionStatus")  # authenticates
+        return Server(tuple(version[:3]), hello.get("setName"), hello.get("msg") == "isdbgrid")
+
+    def require_transactions(self, doing: str) -> None:
+        """Raise, before any work, if the server has no transactions.
+
+        Raises:
+            UnsupportedServerError: It is a standalone server.
+        """
+        if not self.server.transactions:
+            raise no_replica_set(doing)
+
+    def transaction(self, doing: str, work: Callable[[ClientSession], Result]) -> Result:
+        """Run ``work`` in one transaction: all of its writes become visible at once, or none.
+
+        ``work`` may run more than once, when it conflicts with another transaction.
+        """
+        self.require_transactions(doing)
+        with translated(doing), self.client.start_session() as session:
+            return session.with_transaction(
+                work, read_concern=ReadConcern("snapshot"), write_concern=WriteConcern("majority", j=True)
+            )
+
+    def close(self) -> None:
+        """Close the client's sockets."""
+        self.client.close()

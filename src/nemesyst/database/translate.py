@@ -1,0 +1,96 @@
+"""The driver's exceptions stop here: each becomes one of ours, with the remedy."""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import bson.errors
+from pymongo import errors as driver
+
+from nemesyst.errors import (
+    AccessError,
+    DatabaseError,
+    DiskFullError,
+    NemesystError,
+    SettingsError,
+    UnreachableError,
+    UnsupportedServerError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_BAD_CREDENTIALS = {18, 8000, 11}
+_NO_RIGHT = 13
+_NO_REPLICA_SET = {20, 263}
+_DISK_FULL = {14031}
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Turn the driver's exceptions into ours; ``doing`` says what was tried ("save model air")."""
+    try:
+        yield
+    except (driver.PyMongoError, bson.errors.BSONError) as error:
+        raise translate(error, doing) from error
+
+
+def translate(error: Exception, doing: str) -> NemesystError:
+    """Make one of our errors out of one of the driver's."""
+    text = redact(str(error))
+    if isinstance(error, driver.OperationFailure):
+        return _operation_failure(error, text, doing)
+    if isinstance(error, driver.ConfigurationError):  # InvalidURI is one too
+        return SettingsError(f"{doing}: {text}", "Check the address and the options of the database.")
+    if isinstance(error, driver.ConnectionFailure):  # no primary, cut off, timed out
+        return UnreachableError(
+            f"{doing}: no answer from the database: {text.split(', Timeout:')[0]}",
+            "Check that the server runs, the address, and the network between.",
+        )
+    if isinstance(error, driver.DocumentTooLarge | bson.errors.InvalidDocument):
+        return DatabaseError(f"{doing}: {text}", "A document holds at most 16 MB of values that BSON knows.")
+    if "no space left" in text.lower():
+        return _disk_full(doing, text)
+    return DatabaseError(f"{doing}: {text}")
+
+
+def _operation_failure(error: driver.OperationFailure, text: str, doing: str) -> NemesystError:
+    text = text.split(", full error:", maxsplit=1)[0]
+    details = error.details or {}
+    codes = {error.code, *(item.get("code") for item in details.get("writeErrors", ()))}
+    codes.add((details.get("writeConcernError") or {}).get("code"))
+    if codes & _BAD_CREDENTIALS:
+        return AccessError(
+            f"{doing}: the database does not accept the credentials: {text}",
+            "Check user, password and authSource (the database that knows the user).",
+        )
+    if _NO_RIGHT in codes:
+        return AccessError(f"{doing}: the user lacks a right: {text}", "Ask for the role, or use another user.")
+    if codes & _DISK_FULL or "no space left" in text.lower():
+        return _disk_full(doing, text)
+    if codes & _NO_REPLICA_SET and "replica set" in text:
+        return no_replica_set(doing)
+    return DatabaseError(f"{doing}: the database refused: {text}")
+
+
+def _disk_full(doing: str, text: str) -> DiskFullError:
+    return DiskFullError(f"{doing}: the database's disk is full: {text}", "Free some room, then run it again.")
+
+
+def no_replica_set(doing: str) -> UnsupportedServerError:
+    """The error of a standalone server that is asked for a transaction or a change stream."""
+    return UnsupportedServerError(
+        f"{doing}: the server is a standalone one, and this needs transactions, so a replica set",
+        "Start it with --replSet rs0 and run rs.initiate() once (one node is enough), or use the embedded server.",
+    )
+
+
+def redact(text: str) -> str:
+    """Take user and password out of every address in a text.
+
+    >>> redact("mongodb://ann:s3cret@db/x")
+    'mongodb://***@db/x'
+    """
+    return re.sub(r"(mongodb(?:\+srv)?://)[^@/\s]*@", r"\1***@", text)

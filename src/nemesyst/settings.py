@@ -60,6 +60,14 @@ class Settings(BaseSettings):
         """Order the sources: given values, environment, file."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, settings_file())
 
+    def reveal(self) -> dict[str, Any]:
+        """All values as JSON values, secrets too: only for the standard input of a process of ours."""
+        values = self.model_dump(mode="json", exclude={"address", "password"})
+        for name in ("address", "password"):
+            secret: SecretStr | None = getattr(self, name)
+            values[name] = None if secret is None else secret.get_secret_value()
+        return values | {"home": str(self.home.resolve())}
+
 
 def load_settings(given: Mapping[str, Any] | None = None) -> Settings:
     """Read the settings; values of ``given`` (the command line's) that are None do not count.

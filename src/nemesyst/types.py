@@ -58,7 +58,12 @@ class Version:
         metrics: Numbers given at save time.
         args: Arguments of the build function or learner; JSON values.
         feed: The feed's specification as JSON values, or None.
+        rows: Rows of each part of the feed that were read.
+        learner: What trained it: function, script and all of its arguments; None if saved by hand.
         parent: Reference of the version that training went on from, or None.
+        build: Name of the build function given at save time, for people; it is never imported.
+        node: Name of the machine that saved it.
+        environment: Versions of Python, NumPy and the framework at save time.
         aliases: Aliases that named it when the record was read.
     """
 
@@ -72,14 +77,23 @@ class Version:
     metrics: Mapping[str, float] = field(default_factory=dict)
     args: Mapping[str, Any] = field(default_factory=dict)
     feed: Mapping[str, Any] | None = None
+    rows: Mapping[str, int] = field(default_factory=dict)
+    learner: Mapping[str, Any] | None = None
     parent: str | None = None
+    build: str | None = None
+    node: str | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
     aliases: tuple[str, ...] = ()
+
+    @property
+    def path(self) -> str:
+        """Name and entity, such as ``"air[site12]"``."""
+        return self.name if self.entity is None else f"{self.name}[{self.entity}]"
 
     @property
     def ref(self) -> str:
         """The reference that always means this version, such as ``"air[site12]@3"``."""
-        entity = "" if self.entity is None else f"[{self.entity}]"
-        return f"{self.name}{entity}@{self.number}"
+        return f"{self.path}@{self.number}"
 
     def __str__(self) -> str:
         return self.ref

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from nemesyst.hub import Hub
 
 PANEL = "Every command"
+INTERRUPTED = 130
 
 COMMON: dict[str, Any] = {
     "home": Annotated[Path | None, typer.Option(help="Folder of the embedded server.", rich_help_panel=PANEL)],
@@ -68,12 +69,12 @@ class Session:
     def say(self, text: str = "") -> None:
         """Tell a person something, unless ``--quiet``; with ``--json`` on standard error."""
         if not self.quiet:
-            print(text, file=sys.stderr if self.json else sys.stdout, flush=True)  # noqa: T201
+            print(text, file=sys.stderr if self.json else sys.stdout, flush=True)
 
     def result(self, value: Any, text: str) -> None:
         """Print the command's result: ``value`` as JSON with ``--json``, else ``text``."""
         if self.json:
-            print(json.dumps(value, default=plain, ensure_ascii=False), flush=True)  # noqa: T201
+            print(json.dumps(value, default=plain, ensure_ascii=False), flush=True)
         else:
             self.say(text)
 
@@ -104,7 +105,11 @@ def command(app: typer.Typer, name: str, **options: Any) -> Callable[[Callable[.
         def run(**values: Any) -> None:
             common = {name: values.pop(name) for name in COMMON}
             session = Session(_given(common), quiet=common["quiet"], json=common["json"])
-            function(session, **values)
+            try:
+                function(session, **values)
+            except KeyboardInterrupt:  # here, because Typer would swallow it
+                print("interrupted", file=sys.stderr)
+                raise typer.Exit(INTERRUPTED) from None
 
         added = [
             inspect.Parameter(

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pymongo
 from pymongo import MongoClient
+from pymongo.errors import ConfigurationError
 from pymongo.read_concern import ReadConcern
+from pymongo.read_preferences import ReadPreference
 from pymongo.write_concern import WriteConcern
 
 from nemesyst.database.translate import no_replica_set, redact, translated
@@ -77,6 +79,14 @@ class Connection:
             self.client.admin.command("connectionStatus")  # authenticates
         return Server(tuple(version[:3]), hello.get("setName"), hello.get("msg") == "isdbgrid")
 
+    @property
+    def default_database(self) -> str | None:
+        """The database that the address names, or None."""
+        try:
+            return self.client.get_default_database().name
+        except ConfigurationError:
+            return None
+
     def require_transactions(self, doing: str) -> None:
         """Raise, before any work, if the server has no transactions.
 
@@ -94,7 +104,10 @@ class Connection:
         self.require_transactions(doing)
         with translated(doing), self.client.start_session() as session:
             return session.with_transaction(
-                work, read_concern=ReadConcern("snapshot"), write_concern=WriteConcern("majority", j=True)
+                work,
+                read_concern=ReadConcern("snapshot"),
+                write_concern=WriteConcern("majority", j=True),
+                read_preference=ReadPreference.PRIMARY,
             )
 
     def close(self) -> None:

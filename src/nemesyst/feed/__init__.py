@@ -1,1 +1,6 @@
-"""A room of Nemesyst."""
+"""Feeds: streams of batches that a pipeline over a collection yields."""
+
+from nemesyst.feed.bound import BoundFeed, bind
+from nemesyst.feed.spec import Feed, Split
+
+__all__ = ["BoundFeed", "Feed", "Split", "bind"]

@@ -1,1 +1,27 @@
-"""A room of Nemesyst."""
+"""The stages: wrangle, learn and infer, as plain functions."""
+
+from nemesyst.stages.arguments import check_known
+from nemesyst.stages.context import Progress, Run
+from nemesyst.stages.declare import Learner, Predictor, Stage, Trained, Wrangler, learner, predictor, stage_of, wrangler
+from nemesyst.stages.scripts import Script, load_script, script_line
+from nemesyst.stages.work import Outcome, work
+
+__all__ = [
+    "Learner",
+    "Outcome",
+    "Predictor",
+    "Progress",
+    "Run",
+    "Script",
+    "Stage",
+    "Trained",
+    "Wrangler",
+    "check_known",
+    "learner",
+    "load_script",
+    "predictor",
+    "script_line",
+    "stage_of",
+    "work",
+    "wrangler",
+]

@@ -1,0 +1,65 @@
+# Everything runs in .venv, which is built when it is needed.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+WORKERS ?= 2
+export NEMESYST_DATA := $(abspath $(if $(DATA),$(DATA),$(NEMESYST_DATA)))
+TEST_DATA := $(if $(NEMESYST_DATA),$(NEMESYST_DATA),$(abspath ../shared/data))
+
+FIND_MONGOD := from pathlib import Path; from nemesyst.database.embedded.binary import find_mongod; print(find_mongod(None, Path('.venv').absolute()).path)
+
+.PHONY: demo test quick soak core lint bench docs clean help
+
+help:
+	@echo "make demo [DATA=folder]  the main job on the embedded database and real data"
+	@echo "make test                lint, types, and all tests"
+	@echo "make quick               the quick tests, in under 2 minutes"
+	@echo "make soak                the long chaos runs"
+	@echo "make core                the core's tests, with no extra installed"
+	@echo "make lint | bench | docs | clean"
+
+demo: .venv/demo
+	$(BIN)/nemesyst run examples/digits.py
+	$(BIN)/python examples/digits_report.py $(if $(NEMESYST_DATA),--name mnist)
+
+test: lint core
+	NEMESYST_DATA="$(TEST_DATA)" $(BIN)/python -m pytest -n $(WORKERS) -m "not soak"
+
+quick: .venv/dev
+	NEMESYST_DATA="$(TEST_DATA)" $(BIN)/python -m pytest -n $(WORKERS) -m "not slow and not soak"
+
+soak: .venv/dev
+	NEMESYST_DATA="$(TEST_DATA)" $(BIN)/python -m pytest -m soak --timeout 3600
+
+core: .venv-core/done .venv/dev
+	NEMESYST_MONGOD=$$($(BIN)/python -c "$(FIND_MONGOD)") .venv-core/bin/python -m pytest -m core
+
+lint: .venv/dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+bench: .venv/dev
+	for file in benchmarks/*.py; do echo "== $$file"; NEMESYST_DATA="$(TEST_DATA)" $(BIN)/python $$file || exit 1; done
+
+docs: .venv/dev
+	$(BIN)/python -m typer nemesyst.cli.main utils docs --name nemesyst --output docs/cli.md
+
+clean:
+	rm -rf .venv .venv-core .mypy_cache .ruff_cache .pytest_cache
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/demo: pyproject.toml constraints.txt | .venv/bin/python
+	$(PIP) -e ".[demo]"
+	touch $@
+
+.venv/dev: pyproject.toml constraints.txt | .venv/bin/python
+	$(PIP) -e ".[all,dev]"
+	touch $@ .venv/demo
+
+.venv-core/done: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-core
+	.venv-core/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e . pytest pytest-randomly pytest-timeout
+	touch $@

@@ -1,0 +1,185 @@
+"""What a script declares: wranglers, learners and predictors.
+
+The decorators give the function back as it was, with a note of what it is for, so that it stays a plain
+function that can be called and tested without the framework.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+
+from nemesyst.errors import ScriptError
+from nemesyst.feed import Feed
+from nemesyst.models import Reference
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+_NOTE = "__nemesyst__"
+_declared: ContextVar[list[Stage] | None] = ContextVar("declared", default=None)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a learner returns or yields: a model, and what is worth knowing of it.
+
+    Attributes:
+        model: A model of any supported framework.
+        metrics: Numbers, such as ``{"accuracy": 0.98}``.
+        args: Arguments that rebuild it, as JSON values; None: those that the learner ran with.
+    """
+
+    model: Any
+    metrics: Mapping[str, float] | None = None
+    args: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A function of a script, and what it is for; abstract."""
+
+    function: Callable[..., Any]
+    kind: ClassVar[Literal["wrangle", "learn", "infer"]]
+    positional: ClassVar[int] = 1
+    """Arguments that the framework gives; the others come from the settings."""
+
+    @property
+    def name(self) -> str:
+        """The function's name."""
+        return self.function.__name__
+
+
+@dataclass(frozen=True)
+class Wrangler(Stage):
+    """Yields records that are put into a collection."""
+
+    kind = "wrangle"
+    into: str
+    key: str | Sequence[str] | None = None
+    on_conflict: Literal["keep", "replace", "error"] = "keep"
+    schema: Mapping[str, Any] | type | None = None
+
+
+@dataclass(frozen=True)
+class Learner(Stage):
+    """Trains a model on a feed."""
+
+    kind = "learn"
+    feed: Feed
+    model: str
+    alias: str | None = None
+    build: Callable[..., Any] | None = None
+
+
+@dataclass(frozen=True)
+class Predictor(Stage):
+    """Writes what a stored model says about the rows of its feed."""
+
+    kind = "infer"
+    positional = 2
+    model: str
+    into: str
+    part: Literal["train", "validation", "test"] | None = None
+    build: Callable[..., Any] | None = None
+
+
+def wrangler(
+    *,
+    into: str,
+    key: str | Sequence[str] | None = None,
+    on_conflict: Literal["keep", "replace", "error"] = "keep",
+    schema: Mapping[str, Any] | type | None = None,
+) -> Callable[[Function], Function]:
+    """Declare ``function(run)`` as one that yields records (dictionaries or tables) for a collection.
+
+    Args:
+        into: Collection that the records go to.
+        key: Fields that identify a row; then wrangling the same source again changes nothing.
+        on_conflict: What happens to a row whose key is there already; see ``hub.put``.
+        schema: Types by field; records that break it are rejected, the others stored.
+    """
+    return lambda function: _declare(Wrangler(function, into, key, on_conflict, schema))
+
+
+def learner(
+    feed: Feed | str,
+    *,
+    model: str,
+    promote: str | None = None,
+    build: Callable[..., Any] | None = None,
+) -> Callable[[Function], Function]:
+    """Declare ``function(run, ...)`` as one that trains on a feed and returns or yields :class:`Trained`.
+
+    Args:
+        feed: The feed, or the name of a collection; ``run.feed`` in the function.
+        model: Name that the model is stored under.
+        promote: Alias that each new version is given, such as ``"champion"``.
+        build: Function that makes the untrained model; its arguments are recorded with the version.
+    """
+    spec = Feed(feed) if isinstance(feed, str) else feed
+    if not isinstance(spec, Feed):
+        raise ScriptError(
+            f"@nm.learner: {feed!r} is not a feed", 'Write @nm.learner(nm.Feed("digits", ...), model=...).'
+        )
+    Reference.parse_target(model)
+    if promote is not None:
+        Reference.parse(f"{model}@{promote}")
+    return lambda function: _declare(Learner(function, spec, model, promote, build))
+
+
+def predictor(
+    model: str,
+    *,
+    into: str,
+    part: Literal["train", "validation", "test"] | None = None,
+    build: Callable[..., Any] | None = None,
+) -> Callable[[Function], Function]:
+    """Declare ``function(run, batch)`` as one that predicts with a stored model, which brings its feed.
+
+    The function returns named arrays, one element per row. A row of ``into`` holds them with ``source``
+    (the ``_id`` of the row predicted on) and ``model`` (the version that did it).
+
+    Args:
+        model: Reference of the model, such as ``"digits-cnn@champion"``.
+        into: Collection that the predictions go to; one per source row, replaced by a later run.
+        part: Part of the feed's split to predict on; None: all rows.
+        build: Function that makes the untrained model, for frameworks whose weights need one.
+    """
+    Reference.parse(model)
+    return lambda function: _declare(Predictor(function, model, into, part, build))
+
+
+def _declare(stage: Stage) -> Any:
+    declared = _declared.get()
+    if declared is not None:
+        declared.append(stage)
+    setattr(stage.function, _NOTE, stage)
+    return stage.function
+
+
+def stage_of(function: Callable[..., Any]) -> Stage:
+    """What a decorated function was declared as.
+
+    Raises:
+        ScriptError: It was not decorated.
+    """
+    stage = getattr(function, _NOTE, None)
+    if not isinstance(stage, Stage):
+        raise ScriptError(f"{function!r} is no stage", "Decorate it with nm.wrangler, nm.learner or nm.predictor.")
+    return stage
+
+
+@contextmanager
+def collecting() -> Iterator[list[Stage]]:
+    """Note the stages that are declared meanwhile, in order."""
+    stages: list[Stage] = []
+    token = _declared.set(stages)
+    try:
+        yield stages
+    finally:
+        _declared.reset(token)

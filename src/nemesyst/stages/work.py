@@ -1,0 +1,189 @@
+"""Doing a stage: the same for every executor."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nemesyst.errors import ScriptError
+from nemesyst.feed import Feed
+from nemesyst.stages.arguments import arguments_of
+from nemesyst.stages.context import Progress, Run, Silent
+from nemesyst.stages.declare import Learner, Predictor, Stage, Trained, Wrangler
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nemesyst.hub import Hub
+    from nemesyst.types import Batch, Version
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a job did, in JSON values.
+
+    Attributes:
+        kind: ``wrangle``, ``learn`` or ``infer``.
+        name: The function.
+        summary: A line for people.
+        details: The numbers behind it.
+        seconds: Time taken, in s.
+    """
+
+    kind: str
+    name: str
+    summary: str
+    details: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def work(hub: Hub, stage: Stage, settings: Mapping[str, Any], progress: Progress | None = None) -> Outcome:
+    """Run one stage's function to its end and store what it yields.
+
+    Args:
+        hub: The hub.
+        stage: What to run.
+        settings: Values for the function's arguments.
+        progress: Who is told how it goes.
+
+    Raises:
+        NemesystError: What the user can mend; exceptions of the function itself pass through.
+    """
+    start = time.monotonic()
+    run = Run(hub, args=arguments_of(stage, settings), progress=progress or Silent())
+    if isinstance(stage, Wrangler):
+        summary, details = _wrangle(run, stage)
+    elif isinstance(stage, Learner):
+        summary, details = _learn(run, stage)
+    elif isinstance(stage, Predictor):
+        summary, details = _infer(run, stage)
+    else:
+        raise TypeError(stage)
+    return Outcome(stage.kind, stage.name, summary, details, time.monotonic() - start)
+
+
+def _wrangle(run: Run, stage: Wrangler) -> tuple[str, dict[str, Any]]:
+    records = stage.function(run, **run.args)
+    if records is None:
+        raise ScriptError(f"{stage.name} yields nothing", "A wrangler yields records: yield {'image': array}.")
+    seen = 0
+
+    def tell(rows: int, _: int) -> None:
+        nonlocal seen
+        run.progress.rows(rows - seen)
+        seen = rows
+
+    report = run.hub.put(
+        stage.into,
+        records,
+        key=stage.key,
+        on_conflict=stage.on_conflict,
+        schema=stage.schema,
+        source=stage.name,
+        progress=tell,
+    )
+    parts = [f"{report.stored:,} rows stored in {stage.into}"]
+    parts += [f"{n:,} {what}" for what, n in (("unchanged", report.unchanged), ("replaced", report.replaced)) if n]
+    if report.rejected:
+        parts.append(f"{report.rejected:,} rejected, see {stage.into}.rejected")
+    return ", ".join(parts), asdict(report)
+
+
+def _learn(run: Run, stage: Learner) -> tuple[str, dict[str, Any]]:
+    run.hub.models.check_writable(f"learn {stage.model}")
+    run.bound = run.hub.feed(stage.feed).watched(run.progress.rows)
+    run.model = stage.model
+    run.seed = stage.feed.seed
+    versions: list[Version] = []
+    for trained in _results(stage, stage.function(run, **run.args)):
+        version = run.hub.models.save(
+            trained.model,
+            stage.model,
+            feed=run.feed,
+            build=stage.build,
+            args=_rebuilding(run, stage, trained),
+            metrics=dict(trained.metrics or {}),
+            learner={"function": stage.name, "args": dict(run.args)},
+        )
+        if stage.alias is not None:
+            run.hub.models.promote(version.ref, stage.alias, why=f"trained by {stage.name}")
+        versions.append(version)
+    if not versions:
+        raise ScriptError(f"{stage.name} trained nothing", "Return or yield nm.Trained(model, metrics={...}).")
+    return _saved(stage, versions), {"versions": [_brief(version) for version in versions]}
+
+
+def _rebuilding(run: Run, stage: Learner, trained: Trained) -> dict[str, Any]:
+    """Arguments that make such a model again: those given, else those of the run that the build function takes."""
+    if trained.args is not None:
+        return dict(trained.args)
+    if stage.build is None:
+        return dict(run.args)
+    return {name: value for name, value in run.args.items() if name in inspect.signature(stage.build).parameters}
+
+
+def _results(stage: Learner, result: Any) -> Iterator[Trained]:
+    for trained in result if inspect.isgenerator(result) else (result,):
+        if not isinstance(trained, Trained):
+            raise ScriptError(
+                f"{stage.name} gave {type(trained).__name__}, expected nm.Trained",
+                "Return or yield nm.Trained(model, metrics={...}).",
+            )
+        yield trained
+
+
+def _saved(stage: Learner, versions: Sequence[Version]) -> str:
+    shown = ", ".join(version.ref for version in versions)
+    metrics = ", ".join(f"{name} {value:.4g}" for name, value in versions[-1].metrics.items())
+    alias = f", promoted to {stage.alias}" if stage.alias else ""
+    return f"saved {shown}{alias}{f' ({metrics})' if metrics else ''}"
+
+
+def _brief(version: Version) -> dict[str, Any]:
+    return {"ref": version.ref, "digest": version.digest, "size": version.size, "metrics": dict(version.metrics)}
+
+
+def _infer(run: Run, stage: Predictor) -> tuple[str, dict[str, Any]]:
+    version = run.hub.models.get(stage.model)
+    if version.feed is None:
+        raise ScriptError(
+            f"{stage.name}: {version.ref} was saved without a feed, so there is nothing to predict on",
+            "Save it with feed=...",
+        )
+    run.model = run.hub.models.load(version.ref, build=stage.build)
+    run.version = version.ref
+    spec = Feed.from_dict(version.feed).with_(targets=None, shuffle=False)
+    feed = run.hub.feed(spec)
+    run.bound = (feed if stage.part is None else getattr(feed, stage.part)).watched(run.progress.rows)
+    run.progress.expect(run.feed.estimate())
+    report = run.hub.put(stage.into, _predictions(run, stage), key="source", on_conflict="replace", source=stage.name)
+    stored = report.stored + report.replaced
+    return f"{stored:,} predictions by {version.ref} in {stage.into}", {"model": version.ref, **asdict(report)}
+
+
+def _predictions(run: Run, stage: Predictor) -> Iterator[dict[str, Any]]:
+    for ids, batch in run.feed.with_ids():
+        columns = _checked(stage, stage.function(run, batch, **run.args), len(ids))
+        for row, source in enumerate(ids):
+            values = {name: column[row] for name, column in columns.items()}
+            yield {"source": source, "model": run.version, **values}
+
+
+def _checked(stage: Predictor, result: Any, rows: int) -> Batch:
+    if not isinstance(result, Mapping):
+        raise ScriptError(
+            f"{stage.name} gave {type(result).__name__}, expected named arrays", "Return {'label': array}."
+        )
+    columns = {name: np.asarray(column) for name, column in result.items()}
+    for name, column in columns.items():
+        if column.shape[:1] != (rows,):
+            raise ScriptError(
+                f"{stage.name}: {name} has shape {column.shape} for a batch of {rows} rows",
+                "Return one element per row.",
+            )
+    return columns

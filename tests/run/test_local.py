@@ -1,0 +1,177 @@
+"""Jobs in processes of their own: outcomes, failures, rounds, interruption."""
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from nemesyst.errors import JobError, NemesystError, ScriptError
+from nemesyst.run import LocalExecutor, Watcher, jobs_of, run_rounds
+from nemesyst.stages import load_script
+
+pytestmark = pytest.mark.core
+
+HEAD = "import os, time, signal\nimport nemesyst as nm\n"
+GOOD = "@nm.wrangler(into='good')\ndef good(run, count: int = 3):\n    yield from ({'i': i, 'pid': os.getpid()} for i in range(count))\n"
+
+
+class Recorder(Watcher):
+    """Notes what it sees."""
+
+    def __init__(self):
+        self.lines, self.events, self.seen = [], [], threading.Event()
+
+    def output(self, job, line):
+        self.lines.append((job.name, line))
+
+    def progress(self, job, event):
+        self.events.append(event)
+
+    def ended(self, report):
+        self.seen.set()
+
+
+@pytest.fixture
+def run_script(hub, tmp_path):
+    """Run a script's jobs on this test's databases."""
+
+    def run(text, processes=2, watcher=None, **args):
+        path = tmp_path / "job.py"
+        path.write_text(HEAD + text)
+        values = hub.settings.reveal() | {"args": args}
+        return run_rounds(jobs_of([load_script(path)]), LocalExecutor(values, processes), watcher)
+
+    return run
+
+
+def test_each_job_runs_in_a_process_of_its_own(run_script, hub):
+    reports = run_script(GOOD + GOOD.replace("good", "other"))
+    assert [report.error for report in reports] == [None, None]
+    pids = {row["pid"] for name in ("good", "other") for row in hub.db[name].find()}
+    assert len(pids) == 2
+    assert os.getpid() not in pids
+
+
+def test_arguments_reach_the_function(run_script, hub):
+    run_script(GOOD, count="5")
+    assert hub.db.good.count_documents({}) == 5
+
+
+def test_a_failing_job_does_not_stop_its_neighbour_but_the_next_round(run_script, hub):
+    learn = "@nm.learner(nm.Feed('good'), model='m')\ndef learn(run): return nm.Trained({})\n"
+    bad = "@nm.wrangler(into='bad')\ndef bad(run):\n    yield {'i': 1}\n    raise ValueError('broken sensor')\n"
+    reports = run_script(bad + GOOD + learn)
+    assert [report.job.name for report in reports] == ["bad", "good"]
+    assert hub.db.good.count_documents({}) == 3
+    assert isinstance(reports[0].error, JobError)
+    assert "in bad: ValueError: broken sensor" in reports[0].error.message
+    assert "job.py:6" in reports[0].error.message
+
+
+def test_an_error_of_ours_keeps_its_kind_and_remedy(run_script):
+    (report,) = run_script("@nm.learner(nm.Feed('nope'), model='m')\ndef learn(run): ...\n")
+    assert type(report.error).__name__ == "FeedError"
+    assert "no collection 'nope'" in str(report.error)
+
+
+def test_a_job_that_is_killed_is_told(run_script):
+    kill = "@nm.wrangler(into='bad')\ndef bad(run):\n    print('so far', flush=True)\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+    (report,) = run_script(kill)
+    assert "was killed by SIGKILL before it was done; it said last: so far" in report.error.message
+
+
+def test_a_job_that_exits_is_told(run_script):
+    (report,) = run_script("@nm.wrangler(into='bad')\ndef bad(run):\n    os._exit(3)\n    yield\n")
+    assert "ended with code 3" in report.error.message
+
+
+def test_what_a_job_prints_and_logs_is_passed_on(run_script):
+    recorder = Recorder()
+    run_script(
+        "@nm.wrangler(into='c')\ndef talk(run):\n    print('hello')\n    run.log({'loss': 0.5}, step=3)\n    yield {}\n",
+        watcher=recorder,
+    )
+    assert ("talk", "hello") in recorder.lines
+    assert {"values": {"loss": 0.5}, "step": 3} in recorder.events
+
+
+def test_jobs_wait_for_a_free_process(run_script, hub):
+    text = "".join(
+        f"@nm.wrangler(into='times')\ndef job{i}(run):\n    start = time.time()\n    time.sleep(0.2)\n"
+        f"    yield {{'start': start, 'end': time.time()}}\n"
+        for i in range(3)
+    )
+    run_script(text, processes=1)
+    times = sorted((row["start"], row["end"]) for row in hub.db.times.find())
+    assert all(before[1] <= after[0] for before, after in itertools.pairwise(times))
+
+
+def test_no_job_of_the_kind_is_told(tmp_path):
+    path = tmp_path / "job.py"
+    path.write_text(HEAD + GOOD)
+    with pytest.raises(ScriptError, match=r"no stage to learn(.|\n)*stages to wrangle"):
+        jobs_of([load_script(path)], ["learn"])
+
+
+def test_secrets_are_not_in_the_process_list(run_script, hub):
+    look = (
+        "@nm.wrangler(into='lines')\ndef look(run):\n"
+        "    yield {'line': open('/proc/self/cmdline').read(), 'parent': open(f'/proc/{os.getppid()}/cmdline').read()}\n"
+    )
+    run_script(look)
+    row = hub.db["lines"].find_one()
+    assert hub._embedded.password not in row["line"] + row["parent"]
+
+
+SLOW = "@nm.wrangler(into='slow')\ndef slow(run):\n    yield {'pid': os.getpid()}\n    print('ready', flush=True)\n    time.sleep(600)\n"
+
+
+def start_command(home, names, path):
+    command = [sys.executable, "-m", "nemesyst_cli", "wrangle", str(path), "--home", str(home)]
+    command += ["--database", names["database"], "--state", names["state"]]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def gone(pid, seconds=15):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            if "State:\tZ" in open(f"/proc/{pid}/status").read():
+                return True
+        except FileNotFoundError:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted_it_ends_its_jobs_and_says_so(hub, home, names, tmp_path, number, code):
+    path = tmp_path / "job.py"
+    path.write_text(HEAD + SLOW.replace("time.sleep", "print(os.getpid(), flush=True) or time.sleep"))
+    process = start_command(home, names, path)
+    pid = next(int(line.split("|")[1]) for line in process.stdout if line.split("|")[-1].strip().isdigit())
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == code
+    assert "Traceback" not in errors
+    assert gone(pid)
+
+
+def test_killed_it_leaves_no_job_behind(hub, home, names, tmp_path):
+    path = tmp_path / "job.py"
+    path.write_text(HEAD + SLOW.replace("time.sleep", "print(os.getpid(), flush=True) or time.sleep"))
+    process = start_command(home, names, path)
+    pid = next(int(line.split("|")[1]) for line in process.stdout if line.split("|")[-1].strip().isdigit())
+    process.kill()
+    process.communicate()
+    assert gone(pid)
+
+
+def test_the_errors_of_a_job_are_errors_of_ours(run_script):
+    (report,) = run_script("@nm.wrangler(into='$bad')\ndef bad(run): yield {}\n")
+    assert isinstance(report.error, NemesystError)

@@ -1,0 +1,96 @@
+"""The architecture: which room may import which, and what stays light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import nemesyst
+
+pytestmark = pytest.mark.core
+
+ROOT = Path(nemesyst.__file__).parent
+ROOMS = [
+    "errors",
+    "types",
+    "settings",
+    "frameworks",
+    "database",
+    "feed",
+    "models",
+    "hub",
+    "stages",
+    "run",
+    "live",
+    "cli",
+]
+HEAVY = {
+    "torch",
+    "pyarrow",
+    "pandas",
+    "polars",
+    "ray",
+    "sklearn",
+    "skops",
+    "matplotlib",
+    "keras",
+    "jax",
+    "nicegui",
+    "fastapi",
+}
+
+
+def imports(path):
+    """Modules that a file imports, with the names taken from each."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module
+
+
+def room_of(path):
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+FILES = [path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py"]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_room_imports_only_rooms_to_its_left_and_only_their_front_door(path):
+    room = room_of(path)
+    for module in imports(path):
+        if not module.startswith("nemesyst."):
+            continue
+        other = module.split(".")[1]
+        if other == room:
+            continue
+        assert ROOMS.index(other) < ROOMS.index(room), f"{path} imports {module}"
+        assert module.count(".") == 1, f"{path} imports {module}, not the room's front door"
+        if room == "frameworks":
+            assert other in ("errors", "types")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_only_the_database_room_imports_the_driver(path):
+    tops = {module.split(".")[0] for module in imports(path)} if "TYPE_CHECKING" not in path.read_text() else set()
+    if room_of(path) not in ("database", "hub"):
+        assert "pymongo" not in tops
+    if room_of(path) not in ("database", "feed", "hub"):
+        assert "bson" not in tops
+
+
+def test_every_folder_is_a_room():
+    assert {room_of(path) for path in FILES} <= set(ROOMS)
+
+
+@pytest.mark.parametrize("code", ["import nemesyst", "import nemesyst.cli; nemesyst.cli.main(['--help'])"])
+def test_importing_and_helping_import_nothing_heavy(code):
+    program = f"import sys\ntry:\n    {code}\nexcept SystemExit: pass\nprint('LOADED', *sys.modules, file=sys.stderr)"
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stderr
+    loaded = {name.split(".")[0] for name in told.split("LOADED")[1].split()}
+    assert loaded & HEAVY == set()

@@ -61,5 +61,5 @@ clean:
 
 .venv-core/done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-core
-	.venv-core/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e . pytest pytest-randomly pytest-timeout
+	.venv-core/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e . pytest pytest-randomly pytest-timeout hypothesis
 	touch $@

@@ -15,6 +15,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -106,9 +107,12 @@ def server(address: str | None) -> Iterator[Connection]:
         connection.close()
         return
     import nemesyst as nm
+    from nemesyst.database import embedded
 
-    with tempfile.TemporaryDirectory() as home, nm.connect(home=home) as hub:
-        yield hub._connection  # noqa: SLF001 - the raw driver is what is compared
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
+        with nm.connect(home=home) as hub:
+            yield hub._connection  # noqa: SLF001 - the raw driver is what is compared
+        embedded.stop(Path(home), force=True)
 
 
 def main() -> None:

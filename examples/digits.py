@@ -18,9 +18,10 @@ import nemesyst as nm
 MNIST = Path(os.environ["NEMESYST_DATA"], "mnist", "mnist.npz") if os.environ.get("NEMESYST_DATA") else None
 NAME = "mnist" if MNIST else "digits"
 SIZE = 28 if MNIST else 8
+WIDTH = 16 if MNIST else 32
 
 
-def make_net(size: int = SIZE, width: int = 32) -> nn.Module:
+def make_net(size: int = SIZE, width: int = WIDTH) -> nn.Module:
     """A small convolutional network for images of (rows, size, size) uint8; gives (rows, 10) scores."""
     pooled = size // 4
     return nn.Sequential(
@@ -80,7 +81,7 @@ FEED = nm.Feed(
 
 
 @nm.learner(FEED, model=f"{NAME}-cnn", promote="champion", build=make_net)
-def learn(run: nm.Run, size: int = SIZE, width: int = 32, epochs: int = 4 if MNIST else 20) -> nm.Trained:
+def learn(run: nm.Run, size: int = SIZE, width: int = WIDTH, epochs: int = 4 if MNIST else 20) -> nm.Trained:
     """Train with Adam under a falling rate; tell the loss, and the accuracy on the validation part."""
     torch.manual_seed(run.seed)
     net = make_net(size, width).to(run.device)

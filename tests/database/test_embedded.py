@@ -11,6 +11,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 from pymongo.errors import OperationFailure
 
@@ -99,8 +100,9 @@ def test_a_start_that_is_killed_half_way_is_finished_by_the_next(place, user):
 
 
 def _supervisors(place):
-    found = subprocess.run(["pgrep", "-f", f"supervisor.*{place.folder}"], capture_output=True, text=True, check=False)
-    return [int(line) for line in found.stdout.split()]
+    running = (process.info for process in psutil.process_iter(["pid", "cmdline"]))
+    lines = {process["pid"]: " ".join(process["cmdline"] or ()) for process in running}
+    return [pid for pid, line in lines.items() if "supervisor" in line and str(place.folder) in line]
 
 
 def test_a_pinned_server_stays_without_users_until_stop(place, monkeypatch):
@@ -117,6 +119,7 @@ def test_a_pinned_server_stays_without_users_until_stop(place, monkeypatch):
     assert not place.pinned.exists()
 
 
+@pytest.mark.slow
 def test_stop_leaves_a_server_with_users_and_names_them(place, user):
     process = user(place.folder)
     assert process.stdout.readline()
@@ -129,6 +132,7 @@ def test_stop_leaves_a_server_with_users_and_names_them(place, user):
     assert gone(place)
 
 
+@pytest.mark.slow
 def test_stop_by_force_does_not_wait_for_users(place):
     with open_embedded(place.folder):
         assert not stop(place.folder, force=True).running
@@ -141,6 +145,7 @@ def test_stop_without_a_server_does_nothing(place):
     assert not place.folder.exists()
 
 
+@pytest.mark.slow
 def test_the_port_stays(place):
     ports = set()
     for _ in range(2):
@@ -150,6 +155,7 @@ def test_the_port_stays(place):
     assert len(ports) == 1
 
 
+@pytest.mark.slow
 def test_a_new_port_is_taken_for_good_and_keeps_the_data(place):
     with open_embedded(place.folder) as server, client(server) as mongo:
         mongo.data.rows.insert_one({"_id": 1})
@@ -200,6 +206,7 @@ def test_zlib_is_off_and_the_server_listens_on_loopback_alone(shared):
     assert options["bindIp"] == "127.0.0.1"
 
 
+@pytest.mark.slow
 def test_a_forked_child_keeps_the_server_of_its_parent(place):
     server = open_embedded(place.folder)
     reader, writer = os.pipe()
@@ -237,6 +244,7 @@ def test_a_child_forked_during_a_start_does_not_hold_it_up(place):
         os.waitpid(child, 0)
 
 
+@pytest.mark.slow
 def test_threads_share_the_server(place):
     with ThreadPoolExecutor(8) as threads:
         handles = list(threads.map(lambda _: open_embedded(place.folder), range(8)))
@@ -249,6 +257,7 @@ def test_threads_share_the_server(place):
     assert gone(place)
 
 
+@pytest.mark.slow
 def test_a_deleted_folder_is_made_anew(place):
     with open_embedded(place.folder):
         subprocess.run(["rm", "-rf", place.folder], check=True)

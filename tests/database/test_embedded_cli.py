@@ -15,6 +15,9 @@ from nemesyst.database.embedded import open_embedded
 from .conftest import PATIENCE, gone
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture
 def db(place):
     """Run ``nemesyst db`` on the test's folder: ``db("start", "--json")``."""

@@ -23,6 +23,9 @@ from nemesyst.errors import DiskFullError, EmbeddedServerError
 
 from .conftest import client
 
+pytestmark = pytest.mark.slow
+
+
 NFS = "25 1 8:1 / / rw - ext4 /dev/sda1 rw\n31 25 0:41 / /mnt/my\\040share rw,relatime - nfs4 server:/export rw\n"
 
 root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting and changing the network namespace need root")

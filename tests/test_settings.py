@@ -55,7 +55,7 @@ def test_a_bad_variable_is_told_with_its_name(monkeypatch):
 
 def test_a_bad_table_in_a_variable_is_told(monkeypatch):
     monkeypatch.setenv("NEMESYST_OPTIONS", "{tls")
-    with pytest.raises(SettingsError, match="options"):
+    with pytest.raises(SettingsError, match="NEMESYST_OPTIONS"):
         load_settings()
 
 
@@ -65,6 +65,13 @@ def test_secrets_do_not_show(monkeypatch):
     assert "s3cret" not in repr(load_settings())
 
 
+def test_a_password_that_nothing_would_use_is_told(monkeypatch):
+    monkeypatch.setenv("NEMESYST_PASSWORD", "s3cret")
+    with pytest.raises(SettingsError, match="password is set and username is not"):
+        load_settings()
+
+
 def test_secrets_are_there_for_our_own_processes(monkeypatch):
+    monkeypatch.setenv("NEMESYST_USERNAME", "ann")
     monkeypatch.setenv("NEMESYST_PASSWORD", "s3cret")
     assert load_settings().reveal()["password"] == "s3cret"

@@ -72,7 +72,9 @@ def test_sixty_kills_of_the_server_lose_no_acknowledged_row(tmp_path):
             time.sleep(random.uniform(0.05, 2))
             status = embedded.status(tmp_path)
             victim = random.choice([status.pid, status.supervisor])
-            print(f"round {round_}: kill {'mongod' if victim == status.pid else 'supervisor'}, {len(acknowledged)} rows")
+            print(
+                f"round {round_}: kill {'mongod' if victim == status.pid else 'supervisor'}, {len(acknowledged)} rows"
+            )
             if victim:
                 os.kill(victim, signal.SIGKILL)
             nm.connect(home=tmp_path).close()

@@ -1,5 +1,7 @@
 """Deep learning straight from your database."""
 
+from importlib.metadata import version as _version_of
+
 from nemesyst.database import unpack
 from nemesyst.errors import NemesystError
 from nemesyst.feed import BoundFeed, Feed, Split
@@ -7,6 +9,8 @@ from nemesyst.hub import Hub, connect
 from nemesyst.models import Models
 from nemesyst.stages import Run, Trained, learner, predictor, wrangler
 from nemesyst.types import Batch, PutReport, Version
+
+__version__ = _version_of("nemesyst")
 
 __all__ = [
     "Batch",

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from nemesyst.database import Connection, put
+from nemesyst.database import Connection, check_database, put
 from nemesyst.errors import FeedError, SettingsError
 from nemesyst.feed import BoundFeed, Feed, bind
 from nemesyst.models import Models
 from nemesyst.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from os import PathLike
 
     from pymongo.database import Database
@@ -45,8 +46,9 @@ def connect(
         EmbeddedServerError: The embedded server cannot start.
         SettingsError: An argument or setting does not fit.
     """
-    given = {"address": address, "database": database, "state": state, "home": home, "options": options or None}
-    return connect_settings(load_settings(given))
+    given = {"address": address, "database": database, "state": state, "home": home}
+    given |= {name: options.pop(name, None) for name in ("username", "password")}  # before those of the environment
+    return connect_settings(load_settings({**given, "options": options or None}))
 
 
 def connect_settings(settings: Settings) -> Hub:
@@ -74,8 +76,6 @@ class Hub:
     """A database as training feed, model store and deployment channel; made by :func:`connect`.
 
     Attributes:
-        db: PyMongo database that holds your collections.
-        state: PyMongo database that holds models and runs.
         models: The model registry.
         settings: The settings that it was opened with.
     """
@@ -85,19 +85,27 @@ class Hub:
         self._embedded = server
         self.settings = settings
         own = None if "database" in settings.model_fields_set else connection.default_database
-        name = own or settings.database
-        if name == settings.state:
+        self._database = own or settings.database
+        try:
+            _check_databases(self._database, settings.state)
+        except SettingsError:
             self.close()
-            raise SettingsError(
-                f"database and state are both {name!r}", "Give two names: your data is kept apart from our own state."
-            )
-        self.db: Database[dict[str, Any]] = connection.client[name]
-        self.state: Database[dict[str, Any]] = connection.client[settings.state]
+            raise
         self.models = Models(connection, settings.state)
 
     def __repr__(self) -> str:
         where = self._connection.address if self._embedded is None else f"embedded in {self._embedded.home}"
-        return f"<hub {self.db.name}, {where}>"
+        return f"<hub {self._database}, {where}>"
+
+    @property
+    def db(self) -> Database[dict[str, Any]]:
+        """PyMongo database that holds your collections."""
+        return self._connection.database(self._database)
+
+    @property
+    def state(self) -> Database[dict[str, Any]]:
+        """PyMongo database that holds models and runs."""
+        return self._connection.database(self.settings.state)
 
     def __enter__(self) -> Self:
         return self
@@ -146,7 +154,7 @@ class Hub:
         """
         return put(
             self._connection,
-            self.db.name,
+            self._database,
             collection,
             records,
             key=key,
@@ -156,25 +164,39 @@ class Hub:
             progress=progress,
         )
 
-    def feed(self, spec: Feed | str, *, params: Mapping[str, Any] | None = None, **arguments: Any) -> BoundFeed:
+    def feed(
+        self, spec: Feed | Mapping[str, Any] | str, *, params: Mapping[str, Any] | None = None, **arguments: Any
+    ) -> BoundFeed:
         """Bind a feed to this database.
 
         Args:
-            spec: A :class:`nemesyst.Feed`, or the name of a collection and the arguments of one.
+            spec: A :class:`nemesyst.Feed`; the recorded feed of a version (``version.feed``); or the name of a
+                collection and the arguments of one.
             params: Values of the pipeline's parameters; they come before the specification's own.
             arguments: With a name: arguments of :class:`nemesyst.Feed`.
 
         Raises:
             FeedError: No such collection, a pipeline that the server refuses, a field that no document has.
         """
+        if isinstance(spec, Mapping):
+            spec = Feed.from_dict(spec)
         if isinstance(spec, Feed):
             if arguments:
                 raise FeedError(
                     f"hub.feed: a nm.Feed and {', '.join(arguments)} are given",
                     "Put them into the nm.Feed, or give the name of a collection instead of it.",
                 )
-            return bind(self._connection, self.db.name, spec, params=params)
-        return bind(self._connection, self.db.name, _spec(spec, params, arguments))
+            return bind(self._connection, self._database, spec, params=params)
+        return bind(self._connection, self._database, _spec(spec, params, arguments))
+
+
+def _check_databases(database: str, state: str) -> None:
+    check_database("database", database)
+    check_database("state", state)
+    if database.lower() == state.lower():  # MongoDB does not let names differ in case alone
+        raise SettingsError(
+            f"database and state are both {database!r}", "Give two names: your data is kept apart from our own state."
+        )
 
 
 def _spec(collection: str, params: Mapping[str, Any] | None, arguments: Mapping[str, Any]) -> Feed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,17 @@ def settings_file() -> Path:
     return Path(os.environ.get(PREFIX + "CONFIG") or "nemesyst.toml")
 
 
+def _check_names() -> None:
+    """Refuse a named settings file that is not there, and a variable that is nearly the name of a setting."""
+    if os.environ.get(PREFIX + "CONFIG") and not settings_file().is_file():
+        raise SettingsError(f"{PREFIX}CONFIG names {settings_file()}, which does not exist", "Check the path.")
+    known = [PREFIX + name.upper() for name in [*Settings.model_fields, "config"]]
+    for variable in os.environ:
+        name = variable.upper().split("__")[0]
+        if name.startswith(PREFIX) and name not in known and get_close_matches(name, known, cutoff=0.85):
+            raise SettingsError(f"environment variable {variable}: there is no such setting", nearest(name, known))
+
+
 class Settings(BaseSettings):
     """One frozen, typed object; made by :func:`load_settings`."""
 
@@ -39,13 +51,13 @@ class Settings(BaseSettings):
     database: str = Field("data", min_length=1, max_length=63, description="database that holds your collections")
     state: str = Field("nemesyst", min_length=1, max_length=63, description="database that holds models and runs")
     options: dict[str, Any] = Field({}, description="options of the MongoDB driver, such as tls or readPreference")
-    timeout: float = Field(4.0, gt=0, description="how long to look for the database before giving up, in s")
+    timeout: float = Field(3.0, gt=0, le=3600, description="seconds to look for the database before giving up")
     home: Path = Field(Path(".nemesyst"), description="folder of the embedded server and of the cache")
     cache: Path | None = Field(None, description="folder of what may be deleted at any time; none: cache in home")
     mongod: Path | None = Field(None, description="mongod to run as the embedded server; none: the extra's, or PATH's")
     cache_gb: float = Field(0.5, ge=0.25, description="memory that the embedded server caches data in, in GB")
     data: Path | None = Field(None, description="folder of data files for demos, tests and benchmarks")
-    processes: int | None = Field(None, ge=1, description="jobs side by side; none: the number of cores")
+    processes: int | None = Field(None, ge=1, description="how many jobs run side by side; none: the number of cores")
     args: dict[str, Any] = Field({}, description="arguments of stage functions, by name or by function and name")
 
     @classmethod
@@ -77,16 +89,30 @@ def load_settings(given: Mapping[str, Any] | None = None) -> Settings:
             names the source, the setting, the value and what was expected.
     """
     given = {name: value for name, value in (given or {}).items() if value is not None}
+    _check_names()
     try:
-        return Settings(**given)
+        return _with_user(Settings(**given))
     except ValidationError as error:
         raise _explain(error.errors()[0], given) from None
     except SourceError as error:
-        raise SettingsError(f"environment: {error}", "Lists and tables are written as JSON.") from None
+        name = next((name for name in Settings.model_fields if f'"{name}"' in str(error)), "")
+        variable = PREFIX + name.upper()
+        raise SettingsError(
+            f"environment variable {variable}: {os.environ.get(variable)!r} is not JSON",
+            'Lists and tables are written as JSON, such as {"epochs": 4}.',
+        ) from None
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{settings_file()} is not valid TOML: {error}", "Correct the file.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{settings_file()} cannot be read: {error}", "Correct the file or its rights.") from None
+
+
+def _with_user(settings: Settings) -> Settings:
+    """Refuse a password that nothing would use."""
+    address = "" if settings.address is None else settings.address.get_secret_value()
+    if settings.password is not None and settings.username is None and "@" not in address:
+        raise SettingsError("password is set and username is not", "Set both, or neither.")
+    return settings
 
 
 def _explain(error: ErrorDetails, given: Mapping[str, Any]) -> SettingsError:
@@ -102,5 +128,5 @@ def _explain(error: ErrorDetails, given: Mapping[str, Any]) -> SettingsError:
     secret = name in ("address", "password")
     value = "" if secret else f" (given: {error['input']!r})"
     field = Settings.model_fields.get(name)
-    about = f"{name} is the {field.description}." if field else None
+    about = f"{name}: {field.description}." if field else None
     return SettingsError(f"{where}: {error['msg']}{value}", about)

@@ -22,7 +22,8 @@ class PutReport:
     Attributes:
         collection: Where they went.
         stored: Rows that are new in the collection.
-        unchanged: Rows whose key was there already (first write wins).
+        unchanged: Rows that were not stored, as a row with their key was there already (first write wins;
+            whether the two are equal is not looked at).
         replaced: Rows that took the place of one with the same key (``on_conflict="replace"``).
         rejected: Records that could not be stored; they are in ``<collection>.rejected`` with the reason.
         seconds: Time taken, in s.

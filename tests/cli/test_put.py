@@ -1,7 +1,9 @@
 """``nemesyst put``, as a process of its own."""
 
+import gzip
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -46,7 +48,7 @@ def test_a_file_is_stored_and_its_schema_shown(hub, run, csv):
     code, out, _ = run(csv, "--into", "telemetry", "--key", "unit,t")
     assert code == 0
     assert "a.csv: unit int, t date, air float" in out
-    assert "2 stored, 1 unchanged (their key was there), 1 rejected" in out
+    assert "2 stored, 1 not stored again (a row with their key was there), 1 rejected" in out
     assert "1 x 2 cells, and 3 columns were expected" in out
     assert hub.db.telemetry.find_one({"unit": 2})["air"] == 3.0
     assert hub.db["telemetry.rejected"].find_one()["position"] == 5
@@ -94,11 +96,22 @@ def test_bad_input_is_one_clear_message_before_any_work(hub, run, words, said):
     assert hub.db.list_collection_names() == []
 
 
-def test_a_file_that_breaks_in_the_middle_leaves_what_came_before(hub, run, tmp_path):
-    (tmp_path / "b.csv").write_bytes(b"a,b\n" + b"1,x\n" * 20_000 + b"1,\xfc\n")
-    code, _, err = run("b.csv", "--into", "telemetry")
-    assert (code, "b.csv:20002: byte 0xfc is not UTF-8" in err) == (1, True)
-    assert hub.db.telemetry.count_documents({}) == 20_000
+def test_a_file_that_breaks_in_the_middle_leaves_what_came_before_and_says_so(hub, run, tmp_path):
+    whole = gzip.compress(b"".join(b'{"a": %d}\n' % random.getrandbits(60) for _ in range(20_000)))
+    (tmp_path / "b.jsonl.gz").write_bytes(whole[: len(whole) // 2])
+    code, _, err = run("b.jsonl.gz", "--into", "telemetry")
+    stored = hub.db.telemetry.count_documents({})
+    assert code == 1
+    assert stored > 1000
+    assert "the file is broken: " in err
+    assert f"the {stored:,} records before it have been dealt with" in err
+
+
+def test_a_line_that_is_not_text_is_rejected_alone(hub, run, tmp_path):
+    (tmp_path / "b.csv").write_bytes(b"a,b\n" + b"1,x\n" * 15_000 + b"1,\xfc\n" + b"2,y\n" * 5_000)
+    code, _, _ = run("b.csv", "--into", "telemetry")
+    assert (code, hub.db.telemetry.count_documents({})) == (0, 20_000)
+    assert hub.db["telemetry.rejected"].find_one()["position"] == 15_002
 
 
 def test_ctrl_c_ends_with_130_and_keeps_what_was_acknowledged(hub, command, tmp_path):
@@ -112,3 +125,31 @@ def test_ctrl_c_ends_with_130_and_keeps_what_was_acknowledged(hub, command, tmp_
     _, err = process.communicate(timeout=60)
     assert (process.returncode, "Traceback" in err) == (130, False)
     assert 0 < hub.db.telemetry.count_documents({}) < 2_000_000
+
+
+def test_a_field_that_the_files_lack_can_be_set_and_be_in_the_key(hub, run, tmp_path):
+    for device in ("fridge", "freezer"):
+        path = tmp_path / f"{device}.csv"
+        path.write_text("t,air\n1,3.5\n2,3.6\n")
+        code, _, _ = run(path, "--into", "ruuvi", "--set", f"device={device}", "--set", "site=12", "--key", "device,t")
+        assert code == 0
+    assert hub.db.ruuvi.count_documents({"site": 12}) == 4
+
+
+def test_a_key_that_no_file_has_is_told_before_any_work(hub, run, csv):
+    code, _, errors = run(csv, "--into", "telemetry", "--key", "untt,t")
+    assert code == 1
+    assert "no field 'untt' for the key" in errors
+    assert hub.db.list_collection_names() == []
+
+
+def test_when_every_record_is_rejected_the_command_fails(run, tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"a": 1}\n')
+    assert run(path, "--into", "c", "--key", "b")[0] == 1
+
+
+def test_the_same_rejected_record_is_kept_once(hub, run, csv):
+    for _ in range(2):
+        run(csv, "--into", "telemetry", "--key", "unit,t")
+    assert hub.db["telemetry.rejected"].count_documents({}) == 1

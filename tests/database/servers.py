@@ -4,55 +4,74 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import time
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from pymongo import MongoClient
-from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.errors import PyMongoError
 
 from nemesyst.database.embedded.binary import find_mongod
 from nemesyst.database.embedded.mongod import _die_with_parent
 from nemesyst.database.embedded.ports import choose
 
-PATIENCE = 60  # s; a limit, never waited for
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PATIENCE = 90  # s; a limit, never waited for
 
 
 class Node:
-    """A mongod on a port and a folder of its own, which it keeps over kills and restarts."""
+    """A mongod on a port and a folder of its own, which it keeps over kills and restarts.
 
-    def __init__(self, folder: Path, *options: object) -> None:
-        self.folder, self.port = folder, choose()
+    ``options`` are mongod's; ``access`` is what a client needs to get in.
+    """
+
+    def __init__(self, folder: Path, *options: object, access: dict | None = None) -> None:
+        self.folder, self.port, self.access = folder, choose(), access or {}
         self.options = [str(option) for option in options]
         self.process: subprocess.Popen[bytes] | None = None
         folder.mkdir()
 
     @property
     def host(self):
+        """Host and port."""
         return f"127.0.0.1:{self.port}"
 
     def start(self):
-        """Start it; it listens when :meth:`ready` returns."""
+        """Start it; it answers when :meth:`hello` returns."""
         binary = find_mongod(None, self.folder / "bin").path
         command = [binary, "--dbpath", self.folder, "--port", str(self.port), "--bind_ip", "127.0.0.1"]
         command += ["--logpath", self.folder / "log", "--logappend", "--wiredTigerCacheSizeGB", "0.25"]
-        command += ["--nounixsocket", "--setParameter", "diagnosticDataCollectionEnabled=false"]
+        command += ["--nounixsocket", "--setParameter", "diagnosticDataCollectionEnabled=false", *self.options]
         self.process = subprocess.Popen(
-            [*command, *self.options], stdout=subprocess.DEVNULL, preexec_fn=_die_with_parent()
+            command,
+            stdout=subprocess.DEVNULL,
+            preexec_fn=_die_with_parent(),  # noqa: PLW1509 - it calls prctl alone
         )
 
-    def ready(self, **options):
-        """Return when it answers."""
-        with self.direct(**options) as client:
+    def hello(self):
+        """What it says of itself, as soon as it answers."""
+        with self.client() as client:
             while True:
                 assert self.process.poll() is None, (self.folder / "log").read_text()[-2000:]
                 with suppress(PyMongoError):
                     return client.admin.command("hello")
 
-    def direct(self, **options):
+    def client(self, **user):
         """A client of this node alone."""
-        chosen = {"directConnection": True, "serverSelectionTimeoutMS": 1000, **options}
-        return MongoClient(self.host, **chosen)
+        return MongoClient(
+            self.host, directConnection=True, serverSelectionTimeoutMS=1000, w="majority", **self.access, **user
+        )
+
+    def leads(self):
+        """Whether it is up and the primary."""
+        return self.process is not None and self.hello()["isWritablePrimary"]
+
+    def follows(self):
+        """Whether it is up and a secondary."""
+        return self.process is not None and self.hello()["secondary"]
 
     def kill(self):
         """Kill -9."""
@@ -63,51 +82,54 @@ class Node:
 
 
 @contextmanager
-def running(*nodes, **options):
+def running(*nodes):
     """Start nodes side by side; they are killed at the end."""
     with ExitStack() as stack:
         for node in nodes:
             stack.callback(node.kill)
             node.start()
         for node in nodes:
-            node.ready(**options)
+            node.hello()
         yield
 
 
-def initiate(nodes, **options):
-    """Make the nodes, which answer, one replica set; returns when it has a primary."""
-    members = [{"_id": n, "host": node.host, "priority": 1} for n, node in enumerate(nodes)]
-    config = {
-        "_id": "rs",
-        "members": members,
-        "settings": {"electionTimeoutMillis": 1000, "heartbeatIntervalMillis": 200},
-    }
-    with nodes[0].direct(**options) as client:
-        client.admin.command("replSetInitiate", config)
-        wait(lambda: any(is_primary(node, **options) for node in nodes))
-
-
-def is_primary(node, **options):
-    """Whether a node is up and the primary."""
-    if node.process is None:
-        return False
-    with node.direct(**options) as client, suppress(PyMongoError):
-        return client.admin.command("hello")["isWritablePrimary"]
-
-
-def wait(holds):
-    """Return when something holds; ask the servers again and again."""
-    import time
-
+def until(holds):
+    """Return when something holds, by asking the servers again and again."""
     end = time.monotonic() + PATIENCE
     while not holds():
         assert time.monotonic() < end, "it did not come to pass"
         time.sleep(0.05)
 
 
-def set_address(nodes, *options):
-    """The address of the replica set."""
-    return f"mongodb://{','.join(node.host for node in nodes)}/?{'&'.join(['replicaSet=rs', *options])}"
+class ReplicaSet:
+    """Nodes, which answer, as one replica set with quick elections."""
+
+    def __init__(self, *nodes: Node) -> None:
+        self.nodes = nodes
+        members = [{"_id": n, "host": node.host} for n, node in enumerate(nodes)]
+        quick = {"electionTimeoutMillis": 1000, "heartbeatIntervalMillis": 200}
+        with nodes[0].client() as client:
+            client.admin.command("replSetInitiate", {"_id": "rs", "members": members, "settings": quick})
+        self.settle()
+
+    @property
+    def address(self):
+        """The address of all nodes."""
+        return f"mongodb://{','.join(node.host for node in self.nodes)}/?replicaSet=rs"
+
+    @property
+    def primary(self):
+        """The node that leads; waits while none does."""
+        until(lambda: any(node.leads() for node in self.nodes))
+        return next(node for node in self.nodes if node.leads())
+
+    def settle(self):
+        """Start those that were killed, and return when one leads and the others follow."""
+        for node in self.nodes:
+            if node.process is None:
+                node.start()
+        until(lambda: sum(node.follows() for node in self.nodes) == len(self.nodes) - 1)
+        until(lambda: any(node.leads() for node in self.nodes))
 
 
 def key_file(folder):
@@ -119,16 +141,13 @@ def key_file(folder):
 
 
 def add_user(client, name, password, *roles, source="admin"):
-    """Add a user with roles given as (role, database)."""
+    """Add a user with roles given as (role, database); no password: one known by a certificate."""
     said = {} if password is None else {"pwd": password}
-    given = [{"role": role, "db": database} for role, database in roles]
-    with suppress(OperationFailure):
-        client[source].command("dropUser", name)
-    client[source].command("createUser", name, **said, roles=given)
+    client[source].command("createUser", name, **said, roles=[{"role": role, "db": name} for role, name in roles])
 
 
 class Certificates:
-    """A certificate authority, made by openssl, and what it has signed."""
+    """A certificate authority, made by openssl, and what it signs."""
 
     def __init__(self, folder: Path) -> None:
         if shutil.which("openssl") is None:
@@ -137,13 +156,12 @@ class Certificates:
         folder.mkdir()
         self.authority = self._openssl("ca", "/O=authority/CN=ca", "-x509")
 
-    def signed(self, name, subject, *extensions):
+    def signed(self, name, subject, names=""):
         """A key with its certificate in one file, as mongod and the driver want it."""
-        self._openssl(name, subject)
-        signing = ["-CA", self.authority, "-CAkey", self.folder / "ca.key", "-CAcreateserial"]
-        (self.folder / "extensions").write_text("\n".join(extensions))
-        request, certificate = self.folder / f"{name}.crt", self.folder / f"{name}.signed"
-        command = ["openssl", "x509", "-req", "-in", request, *signing, "-out", certificate, "-days", "2"]
+        request, certificate = self._openssl(name, subject), self.folder / f"{name}.signed"
+        (self.folder / "extensions").write_text(names and f"subjectAltName={names}")
+        command = ["openssl", "x509", "-req", "-in", request, "-out", certificate, "-days", "2"]
+        command += ["-CA", self.authority, "-CAkey", self.folder / "ca.key", "-CAcreateserial"]
         subprocess.run([*command, "-extfile", self.folder / "extensions"], check=True, capture_output=True)
         both = self.folder / f"{name}.pem"
         both.write_bytes((self.folder / f"{name}.key").read_bytes() + certificate.read_bytes())

@@ -14,7 +14,6 @@ from nemesyst.database.embedded import open_embedded
 
 from .conftest import PATIENCE, gone
 
-
 pytestmark = pytest.mark.slow
 
 

@@ -69,13 +69,26 @@ def test_csv_rows_that_do_not_fit_are_refused_with_their_line(hub, write):
     assert [(row["source"], row["position"]) for row in kept] == [
         (str(path), line) for line in (10_002, 10_003, 10_004)
     ]
-    assert kept[0]["reason"] == "field n: not of type int, which the first rows have"
+    assert kept[0]["reason"] == "field n: not of type int"
     assert kept[0]["record"] == {"n": "x", "air": "1"}
     assert kept[1]["reason"] == "3 cells, and 2 columns were expected"
 
 
-def test_whole_numbers_over_64_bits_are_not_read_as_int(write):
-    assert open_source(write("a.csv", f"n\n{2**64}\n")).fields == {"n": "float"}
+@pytest.mark.parametrize("number", [2**63, 2**64, -(2**63) - 1, 10**40])
+def test_whole_numbers_over_64_bits_stay_text_and_so_exact(write, number):
+    path = write("a.csv", f"n\n{number}\n1\n")
+    assert open_source(path).fields == {"n": "str"}
+    assert records(path)[0] == {"n": str(number)}
+
+
+@pytest.mark.parametrize(("name", "head"), [("a.csv", b"name,b\n"), ("a.jsonl", b"")])
+def test_a_line_that_is_not_utf_8_is_refused_alone(write, name, head):
+    lines = [b"ok,1\n", b"M\xfcller,2\n", b"fine,3\n"]
+    if name.endswith("jsonl"):
+        lines = [b'{"name": "ok"}\n', b'{"name": "M\xfcller"}\n', b'{"name": "fine"}\n']
+    rows = [row.record for row in open_source(write(name, head + b"".join(lines)))]
+    assert [row["name"] for row in rows[::2]] == ["ok", "fine"]
+    assert "not UTF-8" in rows[1].reason
 
 
 def test_json_lines_may_be_extended_json(write):
@@ -121,7 +134,8 @@ def test_tables_in_files_are_read_with_their_types(tmp_path, name):
         ("a.csv", "a,a\n1,2\n", ":1: two columns are named 'a'"),
         ("a.csv", "a,,b\n1,2,3\n", ":1: column 2 has no name"),
         ("a.csv", "a.b\n1\n", ":1: column 'a.b' has a dot"),
-        ("a.csv", b"name\nM\xfcller\n", r":2: byte 0xfc is not UTF-8\n  If it is Latin-1: iconv"),
+        ("a.csv", b"M\xfcller\nx\n", r":1: a byte that is not UTF-8 \(if the file is Latin-1: iconv"),
+        ("a.csv", "name\nx\n".encode("utf-16"), ":1: a byte that is not UTF-8"),
         ("a.txt", "x", "tells no known format\n  Rename it: .csv, "),
         ("a.parquet.gz", "x", "tells no known format"),
         ("a.json", '[{"a": 1}]', r"one object per line was expected\n  Convert it: jq"),

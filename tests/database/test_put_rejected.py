@@ -1,6 +1,7 @@
 """Records that cannot be stored: each with its reason and position, and the rest is stored."""
 
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Annotated
 
 import numpy as np
@@ -178,3 +179,20 @@ def test_a_schema_that_is_none_is_refused_before_any_work(hub, store, schema):
     with pytest.raises(SettingsError, match="schema: "):
         store([{"a": 1}], schema=schema)
     assert hub.db.list_collection_names() == []
+
+
+@pytest.mark.parametrize("odd", [Decimal("1." + "3" * 60), np.datetime64(9**15, "s"), 2**80])
+def test_one_odd_value_rejects_its_record_alone(hub, odd):
+    report = hub.put("rows", [{"i": 0}, {"i": 1, "odd": odd}, {"i": 2}])
+    assert (report.stored, report.rejected) == (2, 1)
+
+
+def test_a_key_that_is_no_name_is_told(hub):
+    with pytest.raises(SettingsError, match="key: 5 is not the name of a field"):
+        hub.put("rows", [], key=5)
+
+
+def test_a_key_of_two_fields_does_not_fit_rows_that_were_put_without_one(hub):
+    hub.put("rows", [{"unit": 1, "t": 2}])
+    with pytest.raises(SettingsError, match="keyed by their own _id"):
+        hub.put("rows", [{"unit": 1, "t": 2}], key=("unit", "t"))

@@ -83,6 +83,33 @@ def test_a_group_gives_one_row_for_each_group_in_a_repeatable_order(telemetry):
     assert [len(batch["x"]) for batch in feed] == [4, 4, 2]
 
 
+def test_many_rows_come_each_once_whatever_the_batches_of_the_server(hub):
+    rows = [{"i": i, "t": float(i), "text": "x" * (i % 50)} for i in range(30_000)]
+    hub.put("many", rows, key="i")
+    split = nm.Split(validation=0.2, test=0.3)
+    feed = hub.feed("many", inputs="t", targets="i", batch_size=700, shuffle=True, split=split)
+    found = []
+    for part in (feed.train, feed.validation, feed.test):
+        batches = list(part)
+        assert {len(batch["y"]) for batch in batches[:-1]} == {700}
+        for batch in batches:
+            assert (batch["x"][:, 0] == batch["y"]).all()
+        found += [value for batch in batches for value in batch["y"]]
+    assert sorted(found) == list(range(30_000))
+
+
+def test_ids_go_with_their_rows(telemetry):
+    split = nm.Split(by="unit", test=0.4)
+    for ids, batch in telemetry.feed("telemetry", inputs=["unit", "t"], split=split, shuffle=True).train.with_ids():
+        assert [(one["unit"], one["t"]) for one in ids] == [tuple(row) for row in batch["x"].astype(int).tolist()]
+
+
+def test_a_split_by_a_dotted_name(hub):
+    hub.put("rows", [{"i": i, "m": {"device": i % 20}} for i in range(400)], key="i")
+    feed = hub.feed("rows", inputs="m.device", split=nm.Split(by="m.device", test=0.5))
+    assert set(feed.train.to_numpy()["x"][:, 0]).isdisjoint(feed.test.to_numpy()["x"][:, 0])
+
+
 def test_a_limit_is_the_limit(telemetry):
     assert len(telemetry.feed("telemetry", pipeline=[{"$limit": 7}], inputs="t").to_numpy()["x"]) == 7
 
@@ -176,13 +203,13 @@ def test_values_that_do_not_fit_are_told_with_field_and_document(hub, values, sa
 
 def test_an_array_beside_numbers_cannot_be_stacked(hub):
     hub.put("rows", [{"image": np.zeros((2, 2)), "air": 1.0}])
-    with pytest.raises(FieldError, match=r"image \(2, 2\)"):
+    with pytest.raises(FieldError, match=r"image holds arrays float64 \(2, 2\)"):
         hub.feed("rows", inputs=["image", "air"]).to_numpy()
 
 
 def test_a_target_that_changes_its_type_far_in_is_told(hub):
     hub.put("rows", [{"i": i, "label": i if i < 9000 else 0.5} for i in range(9001)], key="i")
-    with pytest.raises(FieldError, match=r"y was int64.*now float32"):
+    with pytest.raises(FieldError, match=r"y was int64 of shape \(rows\) in the first rows and is now float64"):
         hub.feed("rows", inputs="i", targets="label").to_numpy()
 
 

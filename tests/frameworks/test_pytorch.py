@@ -192,3 +192,10 @@ def test_ties_that_do_not_fit_are_refused():
     data = dumped(Tied()).replace(rb"out.weight\"", rb"in!.weight\"").replace(rb"embed.weight\"}", rb"embex.weight\"}")
     with pytest.raises(CorruptBlobError, match="tied"):
         ADAPTER.load(data, Tied())
+
+
+def test_what_a_build_function_made_is_in_evaluation_mode(hub):
+    build = lambda: torch.nn.Sequential(torch.nn.Linear(1, 1), torch.nn.Dropout())  # noqa: E731 - a build function in a line
+    hub.models.save(build(), "net", build=build)
+    assert not hub.models.load("net", build=build).training
+    assert hub.models.load("net", into=build()).training

@@ -173,5 +173,36 @@ def test_killed_it_leaves_no_job_behind(hub, home, names, tmp_path):
 
 
 def test_the_errors_of_a_job_are_errors_of_ours(run_script):
-    (report,) = run_script("@nm.wrangler(into='$bad')\ndef bad(run): yield {}\n")
+    (report,) = run_script(
+        "@nm.wrangler(into='bad', key='i')\ndef bad(run):\n    run.hub.put('$bad', [])\n    yield {}\n"
+    )
     assert isinstance(report.error, NemesystError)
+
+
+def test_what_a_function_writes_into_our_pipe_does_no_harm(run_script, hub):
+    stray = "    for fd in range(3, 30):\n        try: os.write(fd, b'{\"done\": 5}\\nnonsense\\n5\\n')\n        except OSError: pass\n"
+    (report,) = run_script("@nm.wrangler(into='good')\ndef stray(run):\n    yield {'i': 1}\n" + stray)
+    assert report.error is None
+    assert hub.db.good.count_documents({}) == 1
+
+
+def test_a_child_that_keeps_the_output_open_does_not_hold_up_the_end(run_script, hub):
+    child = "    import subprocess\n    child = subprocess.Popen(['sleep', '1000'])\n    yield {'pid': child.pid}\n"
+    (report,) = run_script("@nm.wrangler(into='good')\ndef leave(run):\n" + child)  # else the test times out
+    os.kill(hub.db.good.find_one()["pid"], signal.SIGKILL)
+    assert report.error is None
+
+
+@pytest.mark.parametrize("raised", ["BaseException('x')", "GeneratorExit", "SystemExit(3)", "Silent()"])
+def test_whatever_a_function_raises_is_told_with_its_line(run_script, raised):
+    silent = "class Silent(Exception):\n    def __str__(self): raise ValueError\n"
+    (report,) = run_script(silent + f"@nm.wrangler(into='bad')\ndef bad(run):\n    yield {{}}\n    raise {raised}\n")
+    assert "in bad: " in report.error.message
+
+
+def test_a_pool_of_the_functions_own_ends_quietly(run_script):
+    recorder = Recorder()
+    pool = "    import multiprocessing\n    with multiprocessing.get_context('fork').Pool(2) as pool:\n        yield {'sum': sum(pool.map(abs, [1, 2]))}\n"
+    (report,) = run_script("@nm.wrangler(into='sums')\ndef sums(run):\n" + pool, watcher=recorder)
+    assert report.error is None
+    assert recorder.lines == []

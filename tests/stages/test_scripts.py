@@ -70,3 +70,20 @@ def test_a_decorated_function_stays_a_plain_function():
 def test_a_function_without_a_decorator_is_no_stage():
     with pytest.raises(ScriptError, match="is no stage"):
         stage_of(print)
+
+
+@pytest.mark.parametrize(
+    ("declaration", "said"),
+    [
+        ("@nm.wrangler(into='x')\nclass f: pass", "cannot be a stage"),
+        ("@nm.wrangler(into='a$b')\ndef f(run): ...", "holds a dollar"),
+        ("@nm.wrangler(into=5)\ndef f(run): ...", "is no name"),
+        ("@nm.wrangler(into='x', key=5)\ndef f(run): ...", "key: 5 is not the name of a field"),
+        ("@nm.learner('c', model='m', promote='latest')\ndef f(run): ...", "cannot be set"),
+        ("@nm.learner('c', model='m', build=5)\ndef f(run): ...", "build=5 is no function"),
+        ("@nm.predictor('m', into='p', part='nope')\ndef f(run, b): ...", "part='nope'"),
+    ],
+)
+def test_a_wrong_declaration_is_told_when_the_script_is_loaded(tmp_path, declaration, said):
+    with pytest.raises(ScriptError, match=said):
+        load(tmp_path, f"import nemesyst as nm\n{declaration}\n")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import nemesyst as nm
-from nemesyst.errors import FieldError, ScriptError
+from nemesyst.errors import FeedError, FieldError, ScriptError
 from nemesyst.stages import stage_of, work
 
 pytestmark = pytest.mark.core
@@ -159,3 +159,64 @@ def test_a_runs_log_takes_numbers_only(hub):
 def test_a_wranglers_run_has_no_feed(hub):
     with pytest.raises(ScriptError, match="has no feed"):
         _ = nm.Run(hub).feed
+
+
+def test_a_learner_whose_feed_gives_no_row_saves_nothing(rows):
+    @nm.learner(FEED.with_(pipeline=[{"$match": {"x": {"$lt": -1}}}]), model="nothing")
+    def learn(run):
+        list(run.feed.train)
+        return nm.Trained({"slope": np.zeros(1)})
+
+    with pytest.raises(FeedError, match="gave no row"):
+        run(rows, learn)
+    assert rows.models.names() == []
+
+
+def test_two_predictors_may_share_a_collection(rows):
+    @nm.predictor("line@champion", into="lines")
+    def other(_run, batch):
+        return {"z": batch["x"][:, 0]}
+
+    run(rows, fit)
+    run(rows, infer)
+    run(rows, other)
+    assert rows.db["lines"].count_documents({"job": "other"}) == 100
+    assert rows.db["lines"].count_documents({"job": "infer", "y": {"$exists": True}}) > 0
+
+
+def test_weights_without_a_build_function_are_told_in_a_predictors_words(rows):
+    torch = pytest.importorskip("torch", reason="needs the torch extra")
+    rows.models.save(torch.nn.Linear(1, 1), "net", feed=rows.feed(FEED))
+
+    @nm.predictor("net", into="p")
+    def predict(run, batch):
+        return {"y": run.predict(batch)[:, 0]}
+
+    with pytest.raises(ScriptError, match=r"@nm.predictor\('net', ..., build="):
+        run(rows, predict)
+
+
+def test_a_versions_feed_can_be_bound_again(rows):
+    run(rows, fit)
+    feed = rows.feed(rows.models.get("line").feed)
+    assert feed.spec.fingerprint == FEED.fingerprint
+
+
+@pytest.mark.parametrize("name", ["source", "model", "job", "_id", "a.b", "$a", 5, ""])
+def test_a_prediction_may_not_be_named_like_a_field_of_ours(rows, name):
+    @nm.predictor("line", into="p")
+    def wrong(_run, batch):
+        return {name: batch["x"][:, 0]}
+
+    run(rows, fit)
+    with pytest.raises(ScriptError, match="cannot name a prediction"):
+        run(rows, wrong)
+
+
+def test_rejected_predictions_are_told(rows):
+    @nm.predictor("line", into="p")
+    def odd(_run, batch):
+        return {"y": np.array([object()] * len(batch["x"]))}
+
+    run(rows, fit)
+    assert "100 rejected, see p.rejected" in run(rows, odd).summary

@@ -1,5 +1,6 @@
 """The command line: parse, call, print."""
 
+from nemesyst.cli.command import Terminated
 from nemesyst.cli.main import main
 
-__all__ = ["main"]
+__all__ = ["Terminated", "main"]

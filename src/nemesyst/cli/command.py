@@ -10,7 +10,7 @@ import typing
 from dataclasses import asdict, dataclass, is_dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 PANEL = "Every command"
 INTERRUPTED = 130
+TERMINATED = 143
 
 COMMON: dict[str, Any] = {
     "home": Annotated[Path | None, typer.Option(help="Folder of the embedded server.", rich_help_panel=PANEL)],
@@ -60,10 +61,20 @@ class Session:
         """The settings, the command line's first."""
         return load_settings(self.given)
 
-    def connect(self) -> Hub:
-        """The hub that the settings name."""
+    def connect(self, *, create: bool = True) -> Hub:
+        """The hub that the settings name; without ``create`` no embedded database is made where there is none.
+
+        Raises:
+            SettingsError: There is none.
+        """
         from nemesyst.hub import connect_settings
 
+        home = self.settings.home
+        if not create and self.settings.address is None and not (home / "db").is_dir():
+            raise SettingsError(
+                f"there is no database in {home.absolute()}",
+                "Go to your project's folder, or name one with --home, or a server with NEMESYST_ADDRESS.",
+            )
         return connect_settings(self.settings)
 
     def say(self, text: str = "") -> None:
@@ -77,6 +88,15 @@ class Session:
             print(json.dumps(value, default=plain, ensure_ascii=False), flush=True)
         else:
             self.say(text)
+
+
+class Terminated(KeyboardInterrupt):
+    """The command was asked to end (SIGTERM)."""
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether a stream is a terminal; one that the shell has closed is none."""
+    return stream is not None and stream.isatty()
 
 
 def plain(value: Any) -> Any:
@@ -107,9 +127,10 @@ def command(app: typer.Typer, name: str, **options: Any) -> Callable[[Callable[.
             session = Session(_given(common), quiet=common["quiet"], json=common["json"])
             try:
                 function(session, **values)
-            except KeyboardInterrupt:  # here, because Typer would swallow it
-                print("interrupted", file=sys.stderr)
-                raise typer.Exit(INTERRUPTED) from None
+            except KeyboardInterrupt as end:  # here, because Typer would swallow it
+                asked = isinstance(end, Terminated)
+                print("terminated" if asked else "interrupted", file=sys.stderr)
+                raise typer.Exit(TERMINATED if asked else INTERRUPTED) from None
 
         added = [
             inspect.Parameter(

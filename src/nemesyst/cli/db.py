@@ -7,14 +7,18 @@ import os
 import shutil
 import signal
 import subprocess
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote, urlencode
 
 import typer
 
+import nemesyst
 from nemesyst.cli.command import Session, command
 from nemesyst.database import embedded
-from nemesyst.errors import JobError
+from nemesyst.errors import JobError, SettingsError
+
+if TYPE_CHECKING:
+    from nemesyst.settings import Settings
 
 app = typer.Typer(help="The embedded server: start, stop, look at, use by hand.", no_args_is_help=True)
 
@@ -28,7 +32,7 @@ def start_server(
     port: Annotated[int | None, typer.Option(min=1024, max=65535, help="Port to run on from now on.")] = None,
 ) -> None:
     """Start the embedded server and keep it up until ``nemesyst db stop``."""
-    settings = session.settings
+    settings = _embedded_only(session)
     found = embedded.pin(settings.home, mongod=settings.mongod, cache_gb=settings.cache_gb, port=port)
     session.result(
         found,
@@ -43,7 +47,7 @@ def stop_server(
     force: Annotated[bool, typer.Option("--force", help="Stop at once, though processes use it.")] = False,
 ) -> None:
     """Stop the embedded server; with users, after the last of them has gone."""
-    home = session.settings.home
+    home = _embedded_only(session).home
     was_running = embedded.status(home).running
     found = embedded.stop(home, force=force)
     if found.running:
@@ -59,7 +63,7 @@ def stop_server(
 @command(app, "status")
 def server_status(session: Session) -> None:
     """Tell whether the embedded server runs, where, and for whom."""
-    found = embedded.status(session.settings.home)
+    found = embedded.status(_embedded_only(session).home)
     session.result(found, "\n".join(f"{name:<10}{value}" for name, value in _rows(found)))
 
 
@@ -69,7 +73,9 @@ def shell(session: Session) -> None:
     mongosh = shutil.which("mongosh")
     if mongosh is None:
         with session.connect() as hub:
-            code.interact(banner="Python with the hub as `hub`; Ctrl-D ends it.", local={"hub": hub}, exitmsg="")
+            code.interact(
+                banner="Python with `hub` and `nm`; Ctrl-D ends it.", local={"hub": hub, "nm": nemesyst}, exitmsg=""
+            )
         return
     settings = session.settings
     address = settings.address.get_secret_value() if settings.address else None
@@ -79,6 +85,20 @@ def shell(session: Session) -> None:
         return
     with embedded.open_embedded(settings.home, mongod=settings.mongod, cache_gb=settings.cache_gb) as server:
         _mongosh(mongosh, _with(server.uri, server.username, server.password, {}), settings.database)
+
+
+def _embedded_only(session: Session) -> Settings:
+    """The settings, if they mean the embedded server.
+
+    Raises:
+        SettingsError: They name another database.
+    """
+    if session.settings.address is not None:
+        raise SettingsError(
+            "an address is set, and this command is for the embedded server alone",
+            "Leave --address and NEMESYST_ADDRESS out, or manage that server with its own tools.",
+        )
+    return session.settings
 
 
 def _mongosh(program: str, address: str, database: str) -> None:

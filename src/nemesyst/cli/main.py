@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
+import nemesyst
 from nemesyst.cli import db, models, put, stages
 from nemesyst.errors import NemesystError
-
-TERMINATED = 143
 
 app = typer.Typer(
     name="nemesyst",
     help="Deep learning straight from your database.",
-    no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
@@ -27,10 +25,24 @@ put.register(app)
 app.add_typer(models.app, name="models")
 
 
+@app.callback()
+def _options(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+) -> None:
+    """Deep learning straight from your database."""
+    if version:
+        print(nemesyst.__version__)
+    elif context.invoked_subcommand is None:
+        print(context.get_help())
+    else:
+        return
+    raise typer.Exit
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 not understood, 130 interrupted, 143 terminated."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    signal.signal(signal.SIGTERM, _terminated)
     try:
         app(arguments)
     except NemesystError as error:
@@ -38,10 +50,8 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:  # the reader of our output has gone (nemesyst ... | head)
         sys.stderr.close()
         sys.exit(1)
-
-
-def _terminated(*_: object) -> NoReturn:
-    sys.exit(TERMINATED)
+    except OSError as error:  # a disk that is full behind our output, a working folder that is gone
+        fail(NemesystError(f"the system refuses: {error}", "Check the folder, its rights and its room."), as_json=False)
 
 
 def fail(error: NemesystError, *, as_json: bool) -> NoReturn:

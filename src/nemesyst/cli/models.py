@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 from dataclasses import asdict
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nemesyst.cli.command import Session, command
+from nemesyst.cli.command import Session, command, is_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,7 +29,7 @@ def list_models(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Only this model, such as air.")] = None,
 ) -> None:
     """List the versions of all models, or of one."""
-    with session.connect() as hub:
+    with session.connect(create=False) as hub:
         versions = hub.models.list(name)
     heads = ("version", "aliases", "framework", "size", "created (UTC)", "metrics")
     rows = [
@@ -41,7 +42,7 @@ def list_models(
 @command(app, "show")
 def show(session: Session, ref: Ref) -> None:
     """Show what is recorded of one version, and the history of an alias."""
-    with session.connect() as hub:
+    with session.connect(create=False) as hub:
         version = hub.models.get(ref)
         moves = {alias: hub.models.history(f"{version.path}@{alias}") for alias in version.aliases}
     history = [
@@ -65,7 +66,7 @@ def show(session: Session, ref: Ref) -> None:
         "learner": _pairs(version.learner or {}),
         "rows": ", ".join(f"{part} {count:,}" for part, count in version.rows.items()),
         "parent": version.parent,
-        "feed": _pairs(version.feed or {}),
+        "feed": json.dumps(_told(version.feed), indent=2) if version.feed else "",
         "history": "\n".join(history),
     }
     rows = [(name, str(value)) for name, value in facts.items() if value]
@@ -81,7 +82,7 @@ def promote(
     why: Why = None,
 ) -> None:
     """Let an alias mean this version from now on."""
-    with session.connect() as hub:
+    with session.connect(create=False) as hub:
         version = hub.models.promote(ref, alias, why=why)
     session.result(_json(version), f"{version.path}@{alias} is now version {version.number}")
 
@@ -93,7 +94,7 @@ def rollback(
     why: Why = None,
 ) -> None:
     """Let an alias mean again what it meant before its last promotion."""
-    with session.connect() as hub:
+    with session.connect(create=False) as hub:
         version = hub.models.rollback(ref, why=why)
     session.result(_json(version), f"{ref} is again version {version.number}")
 
@@ -111,6 +112,11 @@ def _pairs(values: Mapping[str, Any]) -> str:
     return "\n".join(f"{name}: {value}" for name, value in values.items() if value not in (None, [], {}, ""))
 
 
+def _told(feed: Mapping[str, Any]) -> dict[str, Any]:
+    """What is said of a feed: all but what is left out."""
+    return {name: value for name, value in feed.items() if value not in (None, [], {})}
+
+
 def _size(size: int) -> str:
     if size < 1000:
         return f"{size} B"
@@ -119,7 +125,7 @@ def _size(size: int) -> str:
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table: with lines and colours on a terminal, else plain aligned text."""
-    if sys.stdout.isatty():
+    if is_terminal(sys.stdout):
         return _rich_table(heads, rows)
     shown = [heads, *rows] if any(heads) else list(rows)
     widths = [max(len(line) for row in shown for line in row[column].split("\n")) for column in range(len(heads))]

@@ -7,6 +7,8 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, TextIO
 
+from nemesyst.cli.command import is_terminal
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -44,7 +46,7 @@ def progress(session: Session, doing: str, total: int | None = None, unit: str =
     stream = sys.stderr if session.json else sys.stdout
     if session.quiet:
         yield Silent()
-    elif stream.isatty():
+    elif is_terminal(stream):
         with _rich(stream, unit) as shown:
             yield Drawn(shown, shown.add_task(doing, total=total, note=""))
     else:
@@ -52,7 +54,7 @@ def progress(session: Session, doing: str, total: int | None = None, unit: str =
         try:
             yield lines
         finally:
-            lines.write()
+            lines.finish()
 
 
 class Silent:
@@ -100,6 +102,11 @@ class Lines:
         self._done = done
         self._note = self._note if text is None else text
         if time.monotonic() - self._written >= EVERY:
+            self.write()
+
+    def finish(self) -> None:
+        """Write the last line, unless all was over in a moment."""
+        if time.monotonic() - self._started >= 1:
             self.write()
 
     def write(self) -> None:

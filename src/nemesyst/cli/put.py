@@ -14,7 +14,9 @@ from nemesyst.cli.progress import progress
 from nemesyst.errors import RecordError, SettingsError, nearest
 
 if TYPE_CHECKING:
-    from nemesyst.database import Source
+    from collections.abc import Sequence
+
+    from nemesyst.database import Row, Source
     from nemesyst.types import PutReport
 
 _TYPES: dict[str, type] = {"int": int, "float": float, "bool": bool, "date": datetime, "str": str, "bytes": bytes}
@@ -27,7 +29,7 @@ def register(app: typer.Typer) -> None:
     command(app, "put")(put)
 
 
-def put(
+def put(  # noqa: PLR0917 - the options of the command
     session: Session,
     files: Annotated[list[Path], typer.Argument(help="CSV, JSON lines (both also .gz), Parquet or Arrow files.")],
     into: Annotated[str, typer.Option(help="Collection that the rows go to.")],
@@ -39,6 +41,10 @@ def put(
             "a type with ? may be missing or null."
         ),
     ] = None,
+    assign: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="A field that every row gets, such as device=fridge."),
+    ] = None,
     on_conflict: Annotated[
         OnConflict, typer.Option(help="For a row whose key is there: keep it, replace it, or stop with an error.")
     ] = "keep",
@@ -47,11 +53,14 @@ def put(
     from nemesyst.database import open_source
 
     types = parse_schema(schema)
+    added = dict(_assigned(text) for text in assign or ())
+    fields = None if key is None else [field.strip() for field in key.split(",")]
     sources = [open_source(path) for path in files]
     for source in sources:
         _declare(source, types)
+        _check_key(source, fields or (), added)
         session.say(f"{source.name}: {_shown(source)}")
-    fields = [field.strip() for field in key.split(",")] if key else None
+    rows = itertools.chain.from_iterable(sources)
     with session.connect() as hub, progress(session, "reading", sum(s.size for s in sources), "bytes") as bar:
 
         def tell(rows: int, _size: int) -> None:
@@ -59,7 +68,7 @@ def put(
 
         report = hub.put(
             into,
-            itertools.chain.from_iterable(sources),
+            (_with(row, added) for row in rows) if added else rows,
             key=fields,
             on_conflict=on_conflict,
             schema={name: kind for name, (_, kind) in types.items()} or None,
@@ -67,6 +76,31 @@ def put(
         )
         tell(report.total, 0)
     session.result(report, summary(report))
+    if report.rejected and report.rejected == report.total:
+        raise typer.Exit(1)
+
+
+def _assigned(text: str) -> tuple[str, Any]:
+    """Read ``field=value``: a whole number, a number, true or false, a date of ISO 8601, else text."""
+    from nemesyst.database import parse_cell
+
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise SettingsError(f"--set {text}: expected FIELD=VALUE", "Such as --set device=fridge.")
+    return name, parse_cell(value)
+
+
+def _with(row: Row, added: dict[str, Any]) -> Row:
+    return row._replace(record={**row.record, **added}) if isinstance(row.record, dict) else row
+
+
+def _check_key(source: Source, fields: Sequence[str], added: dict[str, Any]) -> None:
+    """Find out before a row is stored that a key field is in none of them."""
+    for field in fields:
+        if source.fields and field not in source.fields and field not in added:
+            raise RecordError(
+                f"{source.name}: there is no field {field!r} for the key", nearest(field, list(source.fields))
+            )
 
 
 def parse_schema(text: str | None) -> dict[str, tuple[str, Any]]:
@@ -123,7 +157,7 @@ def _shown(source: Source) -> str:
 def summary(report: PutReport) -> str:
     """What became of the rows, for a person."""
     counts = [f"{report.stored:,} stored"]
-    counts += [f"{report.unchanged:,} unchanged (their key was there)"] if report.unchanged else []
+    counts += [f"{report.unchanged:,} not stored again (a row with their key was there)"] if report.unchanged else []
     counts += [f"{report.replaced:,} replaced"] if report.replaced else []
     counts += [f"{report.rejected:,} rejected"] if report.rejected else []
     lines = [f"{report.collection}: {', '.join(counts)}, in {report.seconds:.1f} s"]

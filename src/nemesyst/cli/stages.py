@@ -14,7 +14,7 @@ from nemesyst.cli.command import Session, command
 from nemesyst.cli.watch import watch
 from nemesyst.errors import SettingsError
 from nemesyst.run import JobReport, LocalExecutor, jobs_of, run_rounds
-from nemesyst.stages import check_known, load_script
+from nemesyst.stages import arguments_of, check_known, load_script
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,10 +57,12 @@ def _run(
     jobs = jobs_of(scripts, kinds)
     check_known(list(given), [stage.function for script in scripts for stage in script.stages])
     settings = session.settings
+    values = _nested(settings.args, given)
+    for job in jobs:  # before any process: a wrong argument is found now
+        arguments_of(next(script for script in scripts if script.path == job.script).stage(job.name), values)
     with session.connect() as hub:  # held meanwhile, so that an embedded server stays up between the jobs
-        values = settings.reveal() | {"database": hub.db.name, "state": hub.state.name}
-        values["args"] = _nested(settings.args, given)
-        executor = LocalExecutor(values, processes or settings.processes)
+        described = settings.reveal() | {"database": hub.db.name, "state": hub.state.name, "args": values}
+        executor = LocalExecutor(described, processes or settings.processes)
         with watch(session) as watcher:
             reports = run_rounds(jobs, executor, watcher)
     failed = [report for report in reports if report.error]

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
+from nemesyst.cli.command import is_terminal
 from nemesyst.run import Job, JobReport, Watcher
 
 if TYPE_CHECKING:
@@ -46,12 +47,13 @@ class _State:
     @property
     def rate(self) -> float:
         """Rows per second since the first ones."""
-        return 0.0 if self.started is None else self.rows / max(time.monotonic() - self.started, 0.1)
+        seconds = 0.0 if self.started is None else time.monotonic() - self.started
+        return self.rows / seconds if seconds > 0.5 else 0.0
 
     def line(self) -> str:
         """All of it in a line."""
         parts = [] if self.epoch is None else [f"epoch {self.epoch[0]}/{self.epoch[1]}"]
-        parts += [f"{self.rows:,} rows", f"{self.rate:,.0f} rows/s", self.values]
+        parts += [f"{self.rows:,} rows", f"{self.rate:,.0f} rows/s" if self.rate else "", self.values]
         return "  ".join(part for part in parts if part)
 
 
@@ -86,6 +88,10 @@ class Lines(Watcher):
     def output(self, job: Job, line: str) -> None:
         """Pass a line on."""
         self._session.say(f"{job} | {line}")
+
+    def waiting(self, job: Job) -> None:
+        """Say so."""
+        tell_waiting(job)
 
     def ended(self, report: JobReport) -> None:
         """Say how it ended."""
@@ -140,13 +146,17 @@ class Bars(Watcher):
             description=name,
             completed=state.rows - state.before,
             total=state.expected,
-            rate=f"{state.rate:,.0f} rows/s",
+            rate=f"{state.rate:,.0f} rows/s" if state.rate else "",
             values=state.values,
         )
 
     def output(self, job: Job, line: str) -> None:
         """Print above the bars."""
         self._bars.console.print(f"{job} | {line}", markup=False, highlight=False)
+
+    def waiting(self, job: Job) -> None:
+        """Say so."""
+        tell_waiting(job)
 
     def ended(self, report: JobReport) -> None:
         """Take the bar away and say how it ended."""
@@ -155,6 +165,11 @@ class Bars(Watcher):
         if state.values:
             self._bars.console.print(f"{report.job}: {state.line()}", markup=False, highlight=False)
         tell_end(self._session, report)
+
+
+def tell_waiting(job: Job) -> None:
+    """Say what an interrupted command waits for."""
+    print(f"waiting for {job} to end; Ctrl-C again does not wait", file=sys.stderr, flush=True)
 
 
 def tell_end(session: Session, report: JobReport) -> None:
@@ -169,4 +184,4 @@ def tell_end(session: Session, report: JobReport) -> None:
 def watch(session: Session) -> Bars | Lines:
     """The watcher that fits: bars on a terminal, lines elsewhere."""
     stream = sys.stderr if session.json else sys.stdout
-    return Bars(session) if stream.isatty() and not session.quiet else Lines(session)
+    return Bars(session) if is_terminal(stream) and not session.quiet else Lines(session)

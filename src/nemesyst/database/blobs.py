@@ -59,7 +59,7 @@ class Blobs:
     """
 
     def __init__(self, connection: Connection, state: str) -> None:
-        database = connection.client[state]
+        database = connection.own_database(state)
         self._blobs = database["blobs"]
         self._parts = database["blobs.chunks"]
         self._indexed = False

@@ -12,18 +12,23 @@ from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import ReadPreference
 from pymongo.write_concern import WriteConcern
 
-from nemesyst.database.translate import no_replica_set, redact, translated
+from nemesyst.database.address import explained, options_of, shown
+from nemesyst.database.translate import closed, no_replica_set, translated
+from nemesyst.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from pymongo.client_session import ClientSession
+    from pymongo.database import Database
 
 Document = dict[str, Any]
 Result = TypeVar("Result")
 
 _LASTING = 30_000
 """How long an operation looks for a primary, in ms: longer than an election takes."""
+
+_SERVERS_OWN = ("admin", "local", "config")
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,8 @@ class Server:
 class Connection:
     """A client whose writes are majority-acknowledged and journaled.
 
+    In a forked child it goes on with sockets of its own, of which the driver warns.
+
     Args:
         address: The address, which may hold a password; never shown.
         timeout: How long the first contact may take, in s.
@@ -51,11 +58,12 @@ class Connection:
     Raises:
         UnreachableError: No server answered within ``timeout``.
         AccessError: The server does not accept the credentials.
-        SettingsError: The address or an option is not valid.
+        SettingsError: The address or an option is not valid, or would weaken the acknowledgement of writes.
     """
 
     def __init__(self, address: str, *, timeout: float, options: Mapping[str, Any] | None = None) -> None:
-        self.address = redact(address)
+        self.address = shown(address)
+        self.closed = False
         defaults = {
             "w": "majority",
             "journal": True,
@@ -64,8 +72,8 @@ class Connection:
             "serverSelectionTimeoutMS": _LASTING,
             "connectTimeoutMS": int(timeout * 1000),
         }
-        with translated(f"connecting to {self.address}"):
-            self.client: MongoClient[Document] = MongoClient(address, **{**defaults, **(options or {})})
+        with explained(address):
+            self.client: MongoClient[Document] = MongoClient(address, **options_of(address, options or {}, defaults))
         try:
             self.server = self._first_contact(timeout)
         except BaseException:
@@ -73,19 +81,37 @@ class Connection:
             raise
 
     def _first_contact(self, timeout: float) -> Server:
+        where = self.client.read_preference  # who reads from secondaries needs no primary
         with translated(f"connecting to {self.address}"), pymongo.timeout(timeout):
-            hello = self.client.admin.command("hello")
-            version = self.client.server_info()["versionArray"]
-            self.client.admin.command("connectionStatus")  # authenticates
+            hello = self.client.admin.command("hello", read_preference=where)
+            version = self.client.admin.command("buildInfo", read_preference=where)["versionArray"]
         return Server(tuple(version[:3]), hello.get("setName"), hello.get("msg") == "isdbgrid")
 
     @property
     def default_database(self) -> str | None:
-        """The database that the address names, or None."""
+        """The database for data that the address names, or None.
+
+        ``/admin`` is none: there it is the database that knows the user.
+        """
         try:
-            return self.client.get_default_database().name
+            name = self.client.get_default_database().name
         except ConfigurationError:
             return None
+        return None if name == "admin" else name
+
+    def database(self, name: str) -> Database[Document]:
+        """A database by name.
+
+        Raises:
+            DatabaseError: The connection is closed.
+        """
+        if self.closed:
+            raise closed(f"database {name}")
+        return self.client[name]
+
+    def own_database(self, name: str) -> Database[Document]:
+        """A database of ours by name: read at the primary while there is one, so that what was saved is found."""
+        return self.client.get_database(name, read_preference=ReadPreference.PRIMARY_PREFERRED)
 
     def require_transactions(self, doing: str) -> None:
         """Raise, before any work, if the server has no transactions.
@@ -112,4 +138,20 @@ class Connection:
 
     def close(self) -> None:
         """Close the client's sockets."""
+        self.closed = True
         self.client.close()
+
+
+def check_database(setting: str, name: str) -> None:
+    """Check the name of a database.
+
+    Raises:
+        SettingsError: MongoDB does not allow it, or keeps it for itself; names the setting.
+    """
+    if name in _SERVERS_OWN:
+        problem = "is the server's own"
+    elif any(character in name for character in '/\\. "$\0*<>:|?'):
+        problem = "holds a character that the name of a database cannot have"
+    else:
+        return
+    raise SettingsError(f"{setting}: {name!r} {problem}", "Choose another name, such as fleet.")

@@ -63,9 +63,11 @@ def number(cell: str) -> float:
     """A float; ``nan`` and ``inf`` too.
 
     Raises:
-        ValueError: It is none, such as 1_000 or 007.
+        ValueError: It is none, such as 1_000 or 007, or a whole number so long that a float would change it.
     """
     if "_" in cell or re.match(r"[+-]?0\d", cell):
+        raise ValueError(cell)
+    if _WHOLE.match(cell) and not -(2**63) <= int(cell) < 2**63:
         raise ValueError(cell)
     return float(cell)
 
@@ -109,10 +111,12 @@ def look(source: Source, given: dict[str, str] | None = None) -> Layout:
     Raises:
         RecordError: There is no header, or two columns have one name.
     """
-    from nemesyst.database.files import TextLines
+    from nemesyst.database.files import NOT_TEXT, TextLines, not_text
 
     with TextLines(source) as lines:
         first = next(lines, "")
+        if not_text(first):
+            raise RecordError(f"{source.name}:1: {NOT_TEXT}", "Convert the file to UTF-8 (UTF-16 too, with iconv).")
         delimiter = _delimiter(source, first)
         csv.field_size_limit(_LARGEST_CELL)
         reader = csv.reader(itertools.chain([first], lines), delimiter=delimiter)
@@ -182,7 +186,7 @@ def csv_rows(source: Source) -> Iterator[Row]:
     Raises:
         RecordError: The file is broken.
     """
-    from nemesyst.database.files import TextLines
+    from nemesyst.database.files import NOT_TEXT, TextLines, not_text
 
     layout = look(source, source.fields)
     readers = [TYPES[kind] for kind in layout.types]
@@ -198,7 +202,9 @@ def csv_rows(source: Source) -> Iterator[Row]:
             except csv.Error as error:
                 yield Row(Refused(f"not a CSV row: {error}", None), line, source.name)
                 continue
-            if cells:
+            if any(map(not_text, cells)):
+                yield Row(Refused(NOT_TEXT, cells[:1000]), line, source.name)
+            elif cells:
                 yield Row(_record(layout, readers, cells), line, source.name)
 
 
@@ -214,5 +220,15 @@ def _record(layout: Layout, readers: list[Callable[[str], Any]], cells: list[str
             record[name] = read(stripped)
         except ValueError:
             shown = dict(zip(layout.names, cells, strict=True))
-            return Refused(f"field {name}: not of type {kind}, which the first rows have", shown)
+            return Refused(f"field {name}: not of type {kind}", shown)
     return record
+
+
+def parse_cell(cell: str) -> Any:
+    """The value of a cell by itself: of the narrowest type that fits."""
+    for read in TYPES.values():
+        try:
+            return read(cell)
+        except ValueError:
+            continue
+    return cell

@@ -153,7 +153,7 @@ def plain(value: Any) -> Any:  # noqa: PLR0911 - one kind of value after another
     if isinstance(value, np.generic):
         return _scalar(value)
     if isinstance(value, Decimal):
-        return Decimal128(value)
+        return _decimal(value)
     if isinstance(value, date):
         return datetime(value.year, value.month, value.day, tzinfo=UTC)
     if isinstance(value, bytearray | memoryview):
@@ -170,6 +170,13 @@ def plain(value: Any) -> Any:  # noqa: PLR0911 - one kind of value after another
     raise RecordError(f"a value of type {kind.__module__}.{kind.__qualname__} cannot be stored")
 
 
+def _decimal(value: Decimal) -> Decimal128:
+    try:
+        return Decimal128(value)
+    except ArithmeticError:
+        raise RecordError(f"the decimal {value!s:.50} needs more than 34 digits", "Round it.") from None
+
+
 def is_missing(value: Any) -> bool:
     """Whether a value is the ``NaT`` or ``NA`` of pandas; told by name, so that pandas need not be imported."""
     return type(value).__name__ in ("NaTType", "NAType")
@@ -180,7 +187,9 @@ def _scalar(value: np.generic) -> Any:
         if np.isnat(value):
             return None
         moment = value.astype("datetime64[us]").item()
-        return moment.replace(tzinfo=UTC) if isinstance(moment, datetime) else moment
+        if not isinstance(moment, datetime):  # NumPy's reach further than Python's
+            raise RecordError(f"the date {value} lies outside of the years 1 to 9999")
+        return moment.replace(tzinfo=UTC)
     if value.dtype.kind not in "biuf":
         raise RecordError(f"a value of dtype {value.dtype} cannot be stored", "Store it as a number, or as an array.")
     return float(value) if value.dtype.kind == "f" else value.item()
@@ -204,7 +213,7 @@ def encode(document: Mapping[str, Any]) -> bytes:
         raise
     except RecursionError:
         raise RecordError("it is nested too deeply, or holds itself") from None
-    except (bson.errors.BSONError, ValueError, TypeError, OverflowError, AttributeError) as error:
+    except (bson.errors.BSONError, ValueError, TypeError, ArithmeticError, AttributeError) as error:
         raise RecordError(_reason(error)) from error
 
 

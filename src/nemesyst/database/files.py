@@ -137,13 +137,8 @@ class TextLines:
                 self.number += 1
                 if self.number % 256 == 1:
                     self._source.read = self._raw.tell()
-                yield line.decode("utf-8-sig" if self.number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            name, kind = self._source.name, ending(self._source.path)
-            raise RecordError(
-                f"{name}:{self.number}: byte {error.object[error.start]:#04x} is not UTF-8",
-                f"If it is Latin-1: iconv -f latin1 -t utf-8 {name} > converted{kind}",
-            ) from None
+                # a byte that is no text stays in its line as a surrogate, and that line alone is refused
+                yield line.decode("utf-8-sig" if self.number == 1 else "utf-8", "surrogateescape")
         except (EOFError, gzip.BadGzipFile, zlib.error, OSError) as error:
             raise RecordError(
                 f"{self._source.name}:{self.number + 1}: the file is broken: {error}", "Fetch or compress it again."
@@ -151,11 +146,22 @@ class TextLines:
         self._source.read = self._source.size
 
 
+NOT_TEXT = "a byte that is not UTF-8 (if the file is Latin-1: iconv -f latin1 -t utf-8 FILE > NEW)"
+
+
+def not_text(line: str) -> bool:
+    """Whether a line holds bytes that were not UTF-8."""
+    return not line.isascii() and any("\udc80" <= letter <= "\udcff" for letter in line)
+
+
 def json_rows(source: Source) -> Iterator[Row]:
     """Rows of a file with one JSON object per line; extended JSON gives dates and ids their types."""
     with TextLines(source) as lines:
         for number, line in enumerate(lines, 1):
             if line.isspace():
+                continue
+            if not_text(line):
+                yield Row(Refused(NOT_TEXT, line[:1000]), number, source.name)
                 continue
             if number == 1 and line.lstrip().startswith("["):
                 raise RecordError(
@@ -168,7 +174,7 @@ def json_rows(source: Source) -> Iterator[Row]:
 def _json_record(line: str) -> Any:
     try:
         record = json_util.loads(line, json_options=_JSON)
-    except (ValueError, TypeError, OverflowError, RecursionError, bson.errors.BSONError) as error:
+    except (ValueError, TypeError, ArithmeticError, RecursionError, bson.errors.BSONError) as error:
         return Refused(f"not valid JSON: {type(error).__name__}", line[:1000])
     return record if isinstance(record, dict) else Refused("a JSON value that is no object", line[:1000])
 

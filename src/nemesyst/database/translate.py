@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import bson.errors
 from pymongo import errors as driver
 
+from nemesyst.database.explain import explain
 from nemesyst.errors import (
     AccessError,
     DatabaseError,
@@ -27,6 +28,21 @@ _NO_RIGHT = 13
 _NO_REPLICA_SET = {20, 263}
 _DISK_FULL = {14031}
 
+_CHECK = "Check that the server runs, the address, and the network between."
+_SIGNS = {
+    "CERTIFICATE_VERIFY_FAILED": "The server's certificate does not stand the check: name the file of the authority "
+    "that signed it (tlsCAFile=...), and connect by a host name that is in it.",
+    "SSL": "The server may speak no TLS: then leave tls=true out; or it wants another certificate "
+    "(tlsCertificateKeyFile=...).",
+    "connection closed": _CHECK + " A server that asks for TLS hangs up, too: tls=True.",
+    "replica set name": "Correct replicaSet=..., or leave it out and say directConnection=true.",
+    "being read is gone": "Begin again: the other members of the replica set go on.",
+    "members match selector": "Check that most members of the replica set are up; readPreference=secondaryPreferred "
+    "reads without a primary.",
+    "No primary available": "Check that most members of the replica set are up.",
+}
+"""What to do, by words of the driver; the first that fits."""
+
 
 @contextmanager
 def translated(doing: str) -> Iterator[None]:
@@ -40,20 +56,40 @@ def translated(doing: str) -> Iterator[None]:
 def translate(error: Exception, doing: str) -> NemesystError:
     """Make one of our errors out of one of the driver's."""
     text = redact(str(error))
+    if getattr(error, "timeout", False) or isinstance(error, driver.ConnectionFailure):
+        return _unreachable(error, doing)
     if isinstance(error, driver.OperationFailure):
         return _operation_failure(error, text, doing)
-    if isinstance(error, driver.ConfigurationError):  # InvalidURI is one too
+    if isinstance(error, driver.InvalidOperation) and "after close" in text:
+        return closed(doing)
+    if isinstance(error, driver.ConfigurationError):
         return SettingsError(f"{doing}: {text}", "Check the address and the options of the database.")
-    if isinstance(error, driver.ConnectionFailure):  # no primary, cut off, timed out
-        return UnreachableError(
-            f"{doing}: no answer from the database: {text.split(', Timeout:')[0]}",
-            "Check that the server runs, the address, and the network between.",
-        )
+    return _unstorable(error, text, doing)
+
+
+def _unstorable(error: Exception, text: str, doing: str) -> DatabaseError:
     if isinstance(error, driver.DocumentTooLarge | bson.errors.InvalidDocument):
         return DatabaseError(f"{doing}: {text}", "A document holds at most 16 MB of values that BSON knows.")
     if "no space left" in text.lower():
         return _disk_full(doing, text)
     return DatabaseError(f"{doing}: {text}")
+
+
+def no_answer(error: Exception) -> str:
+    """What the driver says about a server that does not answer, without its settings and its view of the servers."""
+    text = redact(str(error)).split(", Timeout:", maxsplit=1)[0].split(", full error:", maxsplit=1)[0]
+    text = text.replace("No servers found yet", "nothing answered in time")
+    text = re.sub(r" \(configured timeouts: [^)]*\)", "", text)
+    return re.sub(r"No replica set members match selector \"<.*", "the member that was being read is gone", text)
+
+
+def _unreachable(error: Exception, doing: str) -> NemesystError:
+    known = explain(str(error))
+    if known is not None:
+        return type(known)(f"{doing}: {known.message}", known.remedy)
+    text = no_answer(error)
+    remedy = next((remedy for sign, remedy in _SIGNS.items() if sign in text), _CHECK)
+    return UnreachableError(f"{doing}: no answer from the database: {text}", remedy)
 
 
 def _operation_failure(error: driver.OperationFailure, text: str, doing: str) -> NemesystError:
@@ -66,6 +102,11 @@ def _operation_failure(error: driver.OperationFailure, text: str, doing: str) ->
             f"{doing}: the database does not accept the credentials: {text}",
             "Check user, password and authSource (the database that knows the user).",
         )
+    if _NO_RIGHT in codes and "requires authentication" in text:
+        return AccessError(
+            f"{doing}: the database asks for a user: {text}",
+            "Give username=..., and the password in NEMESYST_PASSWORD.",
+        )
     if _NO_RIGHT in codes:
         return AccessError(f"{doing}: the user lacks a right: {text}", "Ask for the role, or use another user.")
     if codes & _DISK_FULL or "no space left" in text.lower():
@@ -77,6 +118,11 @@ def _operation_failure(error: driver.OperationFailure, text: str, doing: str) ->
 
 def _disk_full(doing: str, text: str) -> DiskFullError:
     return DiskFullError(f"{doing}: the database's disk is full: {text}", "Free some room, then run it again.")
+
+
+def closed(doing: str) -> DatabaseError:
+    """The error of a hub that is used after its end."""
+    return DatabaseError(f"{doing}: the hub is closed", "Connect again: hub = nm.connect(...).")
 
 
 def no_replica_set(doing: str) -> UnsupportedServerError:
@@ -93,4 +139,4 @@ def redact(text: str) -> str:
     >>> redact("mongodb://ann:s3cret@db/x")
     'mongodb://***@db/x'
     """
-    return re.sub(r"(mongodb(?:\+srv)?://)[^@/\s]*@", r"\1***@", text)
+    return re.sub(r"(mongodb(?:\+srv)?://)[^/\s]*@", r"\1***@", text)

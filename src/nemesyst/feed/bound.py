@@ -2,105 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import xxhash
-from bson import encode
 
-from nemesyst.database import Connection, check_pipeline, estimated_rows, translated
-from nemesyst.errors import FeedError, FieldError, nearest
-from nemesyst.feed.columns import batch_of
-from nemesyst.feed.pipeline import keeps_order
-from nemesyst.feed.spec import PARTS, Feed, Split
+from nemesyst.errors import FeedError, FieldError
+from nemesyst.feed.assemble import Assembler
+from nemesyst.feed.source import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
 
     import torch
     from torch.utils.data import IterableDataset
 
+    from nemesyst.database import Connection
+    from nemesyst.feed.spec import Feed
     from nemesyst.types import Batch
 
-Document = dict[str, Any]
 _BLOCK_ROWS = 8192
-"""Rows that are decoded, and shuffled, together; at least 16 batches."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a feed reads: a collection, and the stages with every parameter put in."""
-
-    connection: Connection
-    database: str
-    spec: Feed
-    stages: Sequence[Mapping[str, Any]]
-
-    def documents(self, part: str | None) -> Iterator[Document]:
-        """The documents that the pipeline yields, in a repeatable order."""
-        doing = f"reading {self.database}.{self.spec.collection}"
-        stages = [*self._ordered(), *_match_part(self.spec.split, part)]
-        with translated(doing), self._collection.aggregate(stages, batchSize=2000, allowDiskUse=True) as cursor:
-            yield from cursor
-
-    def _ordered(self) -> list[Mapping[str, Any]]:
-        # By _id, so that each pass gives the same order; the server moves a $match ahead of the sort by itself.
-        by_id = {"$sort": {"_id": 1}}
-        return [by_id, *self.stages] if keeps_order(self.stages) else [*self.stages, by_id]
-
-    @property
-    def _collection(self) -> Any:
-        return self.connection.client[self.database][self.spec.collection]
-
-    def check(self) -> None:
-        """Find out before any work whether the pipeline runs and the fields exist.
-
-        Raises:
-            FeedError: There is no such collection.
-            PipelineError: The server refuses the pipeline.
-            FieldError: No document has a field that is asked for.
-        """
-        with translated(f"reading {self.database}"):
-            known = self.connection.client[self.database].list_collection_names()
-        if self.spec.collection not in known:
-            shown = [name for name in known if not name.startswith("system.")]
-            raise FeedError(
-                f"feed: database {self.database} has no collection {self.spec.collection!r}",
-                nearest(self.spec.collection, shown),
-            )
-        check_pipeline(self.connection, self.database, self.spec.collection, self.stages)
-        if keeps_order(self.stages):
-            self._check_fields()
-
-    def _check_fields(self) -> None:
-        split = self.spec.split or Split()
-        names = [*(self.spec.inputs or ()), *(self.spec.targets or ()), *filter(None, (split.by, split.field))]
-        with translated(f"reading {self.database}.{self.spec.collection}"):
-            first = next(iter(self._collection.aggregate([*self.stages, {"$limit": 1}])), None)
-            if first is None:
-                return
-            for name in names:
-                there = [*self.stages, {"$match": {name: {"$exists": True}}}, {"$limit": 1}]
-                if name not in first and not list(self._collection.aggregate(there)):
-                    raise FieldError(
-                        f"feed: no document of {self.spec.collection} has field {name!r}"
-                        + (" after the pipeline" if self.stages else ""),
-                        nearest(name, [key for key in first if not key.startswith("_")]),
-                    )
-
-
-def _match_part(split: Split | None, part: str | None) -> list[Mapping[str, Any]]:
-    """What the server can leave out: rows that their field puts into another part.
-
-    A value that names no part stays in, so that it is found and told instead of lost.
-    """
-    if split is None or split.field is None or part is None:
-        return []
-    divided = {"validation": split.validation, "test": split.test}.get(part, 1) > 0
-    others = [name for name in PARTS if name != part and not (name == "train" and divided)]
-    return [{"$match": {split.field: {"$nin": others}}}]
+"""Rows that are shuffled together, if that is more than 16 batches."""
 
 
 class BoundFeed:
@@ -121,7 +42,7 @@ class BoundFeed:
         self.epoch = 0
         self._source = source
         self._watch = watch
-        self._layout: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {}
+        self._assembler = Assembler(self.spec.inputs or (), self.spec.targets or ())
         self._parts: dict[str, Self] = {}
         self._rows: int | None = None
 
@@ -162,7 +83,7 @@ class BoundFeed:
         return type(self)(self._source, self.part, watch)
 
     def __iter__(self) -> Iterator[Batch]:
-        for _, batch in self.with_ids():
+        for _, batch in self._epoch(with_ids=False):
             yield batch
 
     def with_ids(self) -> Iterator[tuple[list[Any], Batch]]:
@@ -171,65 +92,59 @@ class BoundFeed:
         Raises:
             FieldError: A field is missing, or its values cannot be stacked.
         """
+        return self._epoch(with_ids=True)
+
+    def _epoch(self, *, with_ids: bool) -> Iterator[tuple[list[Any], Batch]]:
         epoch, self.epoch = self.epoch, self.epoch + 1
         rows = 0
-        for number, documents in enumerate(self._blocks()):
-            rows += len(documents)
-            order = self._order(len(documents), epoch, number)
-            arrays = self._steady(batch_of(documents, self.spec.inputs or (), self.spec.targets or ()))
-            ids = [documents[i].get("_id") for i in order]
-            if self.spec.shuffle:
-                arrays = {name: values[order] for name, values in arrays.items()}
-            for start in range(0, len(documents), self.spec.batch_size):
+        for number, block in enumerate(self._blocks(with_ids=with_ids)):
+            ids, arrays = self._shuffled(block, epoch, number) if self.spec.shuffle else block
+            length = _rows(arrays)
+            rows += length
+            for start in range(0, length, self.spec.batch_size):
                 here = slice(start, start + self.spec.batch_size)
-                batch = {name: values[here] for name, values in arrays.items()}
                 if self._watch is not None:
-                    self._watch(len(ids[here]))
-                yield ids[here], batch
+                    self._watch(min(self.spec.batch_size, length - start))
+                yield ids[here], {name: values[here] for name, values in arrays.items()}
         self._rows = rows
 
-    def _blocks(self) -> Iterator[list[Document]]:
-        batches = max(16, _BLOCK_ROWS // self.spec.batch_size)
-        size = batches * self.spec.batch_size  # whole batches, so that only the last one of the epoch is short
-        block: list[Document] = []
-        for document in self._documents():
-            block.append(document)
-            if len(block) == size:
-                yield block
-                block = []
-        if block:
-            yield block
+    def _shuffled(self, block: tuple[list[Any], Batch], epoch: int, number: int) -> tuple[list[Any], Batch]:
+        ids, arrays = block
+        order = np.random.default_rng([self.spec.seed, epoch, number]).permutation(_rows(arrays))
+        return [ids[i] for i in order] if ids else ids, {name: values[order] for name, values in arrays.items()}
 
-    def _documents(self) -> Iterator[Document]:
-        split = self.spec.split
-        if split is None:
-            return iter(()) if self.part in ("validation", "test") else self._source.documents(self.part)
-        documents = self._source.documents(self.part)
-        return (d for d in documents if self.part is None or part_of(d, split) == self.part)
+    def _blocks(self, *, with_ids: bool) -> Iterator[tuple[list[Any], Batch]]:
+        """Rows in blocks of whole batches, so that only the last batch of the epoch is short."""
+        size = max(16, _BLOCK_ROWS // self.spec.batch_size) * self.spec.batch_size
+        ids: list[Any] = []
+        pieces: list[Batch] = []
+        rows = 0
+        for found, arrays in self._pieces(with_ids=with_ids):
+            ids += found
+            pieces.append(arrays)
+            rows += _rows(arrays)
+            while rows >= size:
+                whole = _joined(pieces)
+                yield ids[:size], {name: values[:size] for name, values in whole.items()}
+                ids, pieces, rows = ids[size:], [{name: values[size:] for name, values in whole.items()}], rows - size
+        if rows:
+            yield ids, _joined(pieces)
 
-    def _order(self, rows: int, epoch: int, block: int) -> Any:
-        if not self.spec.shuffle:
-            return range(rows)
-        return np.random.default_rng([self.spec.seed, epoch, block]).permutation(rows)
-
-    def _steady(self, arrays: Batch) -> Batch:
-        """Keep dtype and shape of each array the same over all batches of the feed."""
-        for name, values in arrays.items():
-            dtype, shape = self._layout.setdefault(name, (values.dtype, values.shape[1:]))
-            if values.dtype.kind == "U" and dtype.kind == "U":
-                continue
-            if values.dtype.kind in "iu" and dtype == np.float32 and shape == (1,) and values.ndim == 1:
-                arrays[name] = values.astype(np.float32)[:, None]  # a float target that is whole in this block
-            elif (values.dtype, values.shape[1:]) != (dtype, shape):
-                if values.shape[1:] == shape and np.can_cast(values.dtype, dtype, "safe"):
-                    arrays[name] = values.astype(dtype)
-                    continue
-                raise FieldError(
-                    f"feed of {self.spec.collection}: {name} was {dtype} of shape (rows, *{shape}) so far and is now "
-                    f"{values.dtype} of shape (rows, *{values.shape[1:]})",
-                    "Bring the rows to one type in the pipeline ($toDouble, $toInt), or leave some out with $match.",
-                )
-        return arrays
+    def _pieces(self, *, with_ids: bool) -> Iterator[tuple[list[Any], Batch]]:
+        """Rows of this part as they come from the server."""
+        if self.spec.split is None and self.part in ("validation", "test"):
+            return
+        part = None if self.spec.split is None else self.part
+        for columns, rows in self._source.columns(part):
+            try:
+                arrays = self._assembler.arrays(columns)
+            except FieldError as error:
+                raise FieldError(f"feed of {self.spec.collection}: {error.message}", error.remedy) from None
+            ids = columns.ids() if with_ids else []
+            if rows is not None:
+                arrays = {name: values[rows] for name, values in arrays.items()}
+                ids = [value for value, mine in zip(ids, rows, strict=True) if mine] if with_ids else []
+            yield ids, arrays
 
     def to_numpy(self) -> Batch:
         """All rows at once, as one batch; memory grows with the rows.
@@ -240,7 +155,7 @@ class BoundFeed:
         batches = list(self)
         if not batches:
             raise FeedError(f"{self!r} has no rows", "Check the pipeline and the split, or put rows in first.")
-        return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+        return _joined(batches)
 
     def to_torch(self, device: str | None = None) -> IterableDataset[dict[str, torch.Tensor]]:
         """A PyTorch ``IterableDataset`` of whole batches; tensors share memory with the arrays on the CPU.
@@ -253,56 +168,20 @@ class BoundFeed:
 
     def estimate(self) -> int | None:
         """About how many rows an epoch has: those of the last one, else by the server's counters; None if unknown."""
-        if self._rows is not None:
-            return self._rows
-        source, split = self._source, self.spec.split
-        if any("$match" in stage or "$unwind" in stage for stage in source.stages) or not keeps_order(source.stages):
-            return None
-        count = partial(estimated_rows, source.connection, source.database, self.spec.collection)
-        if split is None or self.part is None:
-            return count()
-        shares = {"validation": split.validation, "test": split.test}
-        shares["train"] = 1 - sum(shares.values())
-        if split.field is None:
-            return round((count() or 0) * shares[self.part])
-        named, divided = count({split.field: self.part}), count({split.field: "train"})
-        if named is None or divided is None:
-            return None
-        return round(divided * shares[self.part]) + (0 if self.part == "train" else named)
+        return self._rows if self._rows is not None else self._source.estimate(self.part)
 
 
-def part_of(document: Mapping[str, Any], split: Split) -> str:
-    """The part that a document belongs to: by its field, else by the hash of its key.
-
-    Raises:
-        FieldError: The document has no such field, or it names no part.
-    """
-    if split.field is not None:
-        named = document.get(split.field)
-        if named not in PARTS:
-            raise FieldError(
-                f"split: field {split.field} of document {document.get('_id')!r} is {named!r}",
-                f"It must be one of {', '.join(PARTS)}.",
-            )
-        if named != "train":
-            return str(named)
-    by = split.by or "_id"
-    if by not in document:
-        raise FieldError(f"split: a document has no field {by!r}", "Keep it in the pipeline, or name another: by=...")
-    share = xxhash.xxh3_64_intdigest(encode({"": document[by]})) / 2**64
-    if share < split.test:
-        return "test"
-    return "validation" if share < split.test + split.validation else "train"
+def _rows(arrays: Batch) -> int:
+    return len(next(iter(arrays.values())))
 
 
-def bind(
-    connection: Connection,
-    database: str,
-    spec: Feed,
-    *,
-    params: Mapping[str, Any] | None = None,
-    watch: Callable[[int], None] | None = None,
-) -> BoundFeed:
+def _joined(pieces: list[Batch]) -> Batch:
+    if len(pieces) == 1:
+        return pieces[0]
+    return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+
+
+def bind(connection: Connection, database: str, spec: Feed, *, params: Mapping[str, Any] | None = None) -> BoundFeed:
     """Bind a specification to a database, having checked what can be checked without reading the rows.
 
     Raises:
@@ -310,4 +189,4 @@ def bind(
     """
     source = Source(connection, database, spec, spec.stages(params))
     source.check()
-    return BoundFeed(source, None, watch)
+    return BoundFeed(source)

@@ -1,60 +1,22 @@
-"""Documents into arrays: one array per field, or fields stacked into inputs and targets."""
+"""Documents into arrays, one after another: what a column means, and how refusals read.
+
+The decoder comes here with what it does not read from the bytes by itself, and is tested against it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from nemesyst.database import STAMP, is_packed, unpack
 from nemesyst.errors import FieldError, nearest
 
-if TYPE_CHECKING:
-    from nemesyst.types import Batch
-
 Array = np.ndarray[Any, Any]
 Document = Mapping[str, Any]
 _ABSENT = object()
-
-
-def batch_of(documents: Sequence[Document], inputs: Sequence[str], targets: Sequence[str]) -> Batch:
-    """Turn documents into a batch: ``x`` and ``y``, or without both one array per field.
-
-    Raises:
-        FieldError: A field is missing or null in some document, or its values do not fit together.
-    """
-    if not inputs and not targets:
-        names = [name for name in documents[0] if name != STAMP]
-        return {name: column(documents, name) for name in names}
-    batch = {}
-    if inputs:
-        batch["x"] = _stack("inputs", documents, inputs)
-    if targets:
-        batch["y"] = _stack("targets", documents, targets)
-    return batch
-
-
-def _stack(role: str, documents: Sequence[Document], names: Sequence[str]) -> Array:
-    columns = [column(documents, name, lists=np.float32) for name in names]
-    for name, values in zip(names, columns, strict=True):
-        if values.dtype.kind not in "biuf":
-            raise FieldError(
-                f"{role}: field {name} holds {_kind(values)}, which cannot be stacked into numbers",
-                "Turn it into a number in the pipeline, or leave it out.",
-            )
-    if len(columns) == 1 and columns[0].ndim > 1:
-        return columns[0]
-    shaped = [f"{name} {values.shape[1:]}" for name, values in zip(names, columns, strict=True) if values.ndim > 1]
-    if shaped:
-        raise FieldError(
-            f"{role}: an array cannot be stacked beside other fields: {', '.join(shaped)}",
-            "Give a field of arrays alone, or its elements as fields of their own.",
-        )
-    if role == "targets" and len(columns) == 1 and columns[0].dtype.kind in "iu":
-        return columns[0].astype(np.int64)
-    return np.stack(columns, axis=1).astype(np.float32)
 
 
 def column(documents: Sequence[Document], name: str, *, lists: type[np.floating[Any]] = np.float64) -> Array:
@@ -94,6 +56,8 @@ def _packed(documents: Sequence[Document], name: str, values: Sequence[Any]) -> 
         layouts = {(v["dtype"], tuple(v["shape"])) if is_packed(v) and isinstance(v, Mapping) else None for v in values}
         if len(layouts) == 1:
             dtype, shape = layouts.pop()  # type: ignore[misc]  # not None: the first value is packed
+            if len({len(value["data"]) for value in values}) > 1:  # one of them is damaged: unpacking says so
+                return _arrays(documents, name, [unpack(value) for value in values])
             return np.frombuffer(bytearray().join(v["data"] for v in values), np.dtype(dtype)).reshape(-1, *shape)
     return _arrays(documents, name, [unpack(value) for value in values])
 
@@ -177,8 +141,9 @@ def _missing(documents: Sequence[Document], name: str, values: Sequence[Any]) ->
     missing = [i for i, value in enumerate(values) if value is _ABSENT or value is None]
     document = documents[missing[0]]
     what = "null" if values[missing[0]] is None else "missing"
-    known = [key for key in document if key != STAMP]
+    known = [key for key in document if key not in (STAMP, "_id", name)]
+    meant = f"{nearest(name, known)} " if what == "missing" and known else ""
     return FieldError(
         f"field {name} is {what} in document {document.get('_id')!r} ({len(missing)} of {len(documents)} rows here)",
-        f"{nearest(name, known)} Or leave such rows out with {{'$match': {{'{name}': {{'$ne': null}}}}}}.",
+        f"{meant}Leave such rows out with {{'$match': {{'{name}': {{'$ne': null}}}}}}.",
     )

@@ -47,8 +47,11 @@ def load_pipeline(source: str | Path | Sequence[Stage] | None) -> tuple[Stage, .
         raise PipelineError(
             f"{where}: expected a list of stages, got {type(stages).__name__}", 'Write [{"$match": {...}}, ...].'
         )
-    for number, stage in enumerate(stages):
-        _check_stage(stage, f"{where}, stage {number}")
+    try:
+        for number, stage in enumerate(stages):
+            _check_stage(stage, f"{where}, stage {number}")
+    except RecursionError:
+        raise PipelineError(f"{where}: it is nested too deeply, or holds itself", "Write it flatter.") from None
     return tuple(stages)
 
 
@@ -64,8 +67,13 @@ def _read(path: Path) -> Any:
             f"pipeline file {path} is not JSON: line {error.lineno}, column {error.colno}: {error.msg}",
             "Names and texts take double quotes; there is no comma after the last item.",
         ) from None
-    except (TypeError, ValueError) as error:  # extended JSON such as {"$date": 5.5}
-        raise PipelineError(f"pipeline file {path} holds a value that is not extended JSON: {error}") from None
+    except RecursionError:
+        raise PipelineError(f"pipeline file {path} is nested too deeply", "Write it flatter.") from None
+    except (TypeError, ValueError, ArithmeticError) as error:  # extended JSON such as {"$date": 5.5}
+        raise PipelineError(
+            f"pipeline file {path} holds a value that is not extended JSON: {type(error).__name__} {error}",
+            "Such as {'$date': '2024-01-01T00:00:00Z'}.",
+        ) from None
 
 
 def _check_stage(stage: object, where: str) -> None:

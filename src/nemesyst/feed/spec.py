@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Self
 
-PARTS = ("train", "validation", "test")
-
 
 @dataclass(frozen=True)
 class Split:

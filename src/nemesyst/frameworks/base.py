@@ -42,6 +42,10 @@ class Adapter(ABC):
         """Whether the model is one of this framework's; looks at the names of its classes alone."""
         return self.distance(model) is not None
 
+    def ready(self, model: Any) -> Any:
+        """Put a model that was just built into the state for predictions; the model itself."""
+        return model
+
     @abstractmethod
     def version(self) -> str:
         """Version of the framework, for the record."""

@@ -46,6 +46,10 @@ class TorchAdapter(Adapter):
 
         return str(torch.__version__)
 
+    def ready(self, model: torch.nn.Module) -> torch.nn.Module:
+        """Evaluation mode; training goes on with ``model.train()``."""
+        return model.eval() if hasattr(model, "eval") else model
+
     def dump(self, model: torch.nn.Module) -> Iterator[Buffer]:
         """One piece for the header and one for each tensor."""
         state = model.state_dict()

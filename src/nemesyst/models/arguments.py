@@ -104,7 +104,13 @@ def feed_text(feed: Any) -> str | None:
 
 
 def name_of(build: Callable[..., Any] | None) -> str | None:
-    """What people call a function: module and name."""
+    """What people call a function: module and name.
+
+    Raises:
+        SettingsError: It is no function.
+    """
+    if build is not None and not callable(build):
+        raise SettingsError(f"build is {build!r}, not a function", "Give the function that makes the untrained model.")
     return None if build is None else f"{build.__module__}.{getattr(build, '__qualname__', build)}"
 
 

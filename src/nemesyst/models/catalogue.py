@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 
 Document = dict[str, Any]
 
+_OURS: Document = {
+    "name": {"$type": "string"},
+    "entity": {"$type": ["string", "null"]},
+    "number": {"$type": ["int", "long"]},
+}
+"""What every document of ours has: one that somebody else put there must not hide the others."""
+
 _BY_NAME = [("name", 1), ("entity", 1)]
 
 
@@ -32,7 +39,7 @@ class Catalogue:
     """
 
     def __init__(self, connection: Connection, state: str) -> None:
-        database = connection.client[state]
+        database = connection.own_database(state)
         self.versions = database["versions"]
         self.aliases = database["aliases"]
         self.promotions = database["promotions"]
@@ -56,7 +63,7 @@ class Catalogue:
         number = ref.selector
         if isinstance(number, str) and number != LATEST:
             number = self.alias(ref, session)["number"]
-        wanted = _at(ref) if number == LATEST else {**_at(ref), "number": number}
+        wanted = {**_OURS, **_at(ref)} if number == LATEST else {**_at(ref), "number": number}
         found = self.versions.find_one(wanted, None if data else HEAVY, sort=[("number", -1)], session=session)
         if found is None:
             raise self._unknown(ref, session)
@@ -75,7 +82,7 @@ class Catalogue:
     def list(self, wanted: Mapping[str, Any]) -> builtins.list[Version]:
         """The records that match, by name, entity and number, the highest number first."""
         named = self.aliases_of(wanted)
-        found = self.versions.find(wanted, HEAVY, sort=[*_BY_NAME, ("number", -1)])
+        found = self.versions.find({**_OURS, **wanted}, HEAVY, sort=[*_BY_NAME, ("number", -1)])
         return [version_of(each, named.get((each["name"], each["entity"], each["number"]), ())) for each in found]
 
     def alias(self, ref: Reference, session: Any = None) -> Document:
@@ -91,7 +98,9 @@ class Catalogue:
 
     def last_number(self, ref: Reference, session: Any) -> int:
         """The highest number so far; 0 if there is none."""
-        found = self.versions.find_one(_at(ref), {"number": 1, "_id": 0}, sort=[("number", -1)], session=session)
+        found = self.versions.find_one(
+            {**_OURS, **_at(ref)}, {"number": 1, "_id": 0}, sort=[("number", -1)], session=session
+        )
         return 0 if found is None else int(found["number"])
 
     def insert(self, ref: Reference, record: Mapping[str, Any], session: Any) -> Version:
@@ -111,19 +120,21 @@ class Catalogue:
     ) -> dict[tuple[str, str | None, int], tuple[str, ...]]:
         """Names of the aliases of each version, by name, entity and number."""
         named: dict[tuple[str, str | None, int], tuple[str, ...]] = {}
-        for document in self.aliases.find(wanted, sort=[*_BY_NAME, ("alias", 1)], session=session):
+        for document in self.aliases.find(
+            {**_OURS, "alias": {"$type": "string"}, **wanted}, sort=[*_BY_NAME, ("alias", 1)], session=session
+        ):
             version = document["name"], document["entity"], document["number"]
             named[version] = (*named.get(version, ()), document["alias"])
         return named
 
     def _unknown(self, ref: Reference, session: Any) -> UnknownModelError:
-        names = self.versions.distinct("name", session=session)
+        names = self.versions.distinct("name", _OURS, session=session)
         if ref.name not in names:
             return UnknownModelError(
                 f"no model is called {ref.name!r}: {nearest(ref.name, names)}", "See: nemesyst models list"
             )
         if not self.last_number(ref, session):
-            entities = self.versions.distinct("entity", {"name": ref.name}, session=session)
+            entities = self.versions.distinct("entity", {**_OURS, "name": ref.name}, session=session)
             without = ["without an entity"] if None in entities else []
             known = nearest(ref.entity or "", [each for each in entities if each is not None] + without)
             what = f"entity {ref.entity!r}" if ref.entity is not None else "version without an entity"
@@ -132,10 +143,12 @@ class Catalogue:
             )
         remedy = f"See: nemesyst models list '{ref.path}'"
         if isinstance(ref.selector, int):
-            newest = self.versions.find(_at(ref), {"number": 1}, sort=[("number", -1)], limit=10, session=session)
+            newest = self.versions.find(
+                {**_OURS, **_at(ref)}, {"number": 1}, sort=[("number", -1)], limit=10, session=session
+            )
             numbers = [str(each["number"]) for each in newest]
             return UnknownModelError(f"{ref.path} has no version {ref.selector}; newest: {', '.join(numbers)}", remedy)
-        found = self.aliases.find(_at(ref), session=session)
+        found = self.aliases.find({**_at(ref), "alias": {"$type": "string"}}, session=session)
         known = nearest(str(ref.selector), [each["alias"] for each in found])
         return UnknownModelError(f"{ref.path} has no alias {ref.selector!r}: {known}", remedy)
 

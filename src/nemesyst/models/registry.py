@@ -36,8 +36,12 @@ class Models:
 
     def __init__(self, connection: Connection, state: str) -> None:
         self._connection = connection
+        self._state = state
         self._catalogue = Catalogue(connection, state)
         self._blobs = blobs.Blobs(connection, state)
+
+    def __repr__(self) -> str:
+        return f"<models in database {self._state}>"
 
     def save(
         self,
@@ -92,12 +96,14 @@ class Models:
         return self._insert(target, record, content, doing)
 
     def check_writable(self, doing: str) -> None:
-        """Find out, before any work, whether the server can store models.
+        """Find out, before any work, whether the server can store models and lets this user do it.
 
         Raises:
             UnsupportedServerError: It has no transactions.
+            AccessError: The user may not write to the state database.
         """
         self._connection.require_transactions(doing)
+        self._catalogue.prepare()
 
     def load(
         self,
@@ -131,7 +137,7 @@ class Models:
         adapter = adapter_named(version.framework)
         if into is None and build is not None:
             check_build(build, version.args, version.ref)
-            into = build(**version.args)
+            into = adapter.ready(build(**version.args))
         if into is None and adapter.needs_target:
             made = "" if version.build is None else f" It was saved with build={version.build}, args={version.args}."
             raise ModelError(
@@ -178,7 +184,7 @@ class Models:
     def names(self) -> builtins.list[str]:
         """The names of all models, in order."""
         with translated("list the names of models"):
-            return sorted(self._catalogue.versions.distinct("name"))
+            return sorted(self._catalogue.versions.distinct("name", {"name": {"$type": "string"}}))
 
     def promote(self, ref: str, alias: str, *, why: str | None = None) -> Version:
         """Let an alias such as ``champion`` mean a version from now on, in one step; the move is recorded.

@@ -55,6 +55,9 @@ class Watcher:
     def output(self, job: Job, line: str) -> None:
         """A job's function printed a line."""
 
+    def waiting(self, job: Job) -> None:
+        """All are being ended, and this job takes its time."""
+
     def ended(self, report: JobReport) -> None:
         """A job is over."""
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 INTERRUPTED = 130
+_JOB = os.getpid()
 _INTERVAL = 0.1
 """Time between two messages about progress, in s."""
 
@@ -99,9 +100,9 @@ def main() -> int:
     except NemesystError as error:
         wire.send(failed={"kind": type(error).__name__, "message": error.message, "remedy": error.remedy})
         return 1
-    except Exception as error:  # noqa: BLE001 - the function is the user's: anything may come out of it
+    except BaseException as error:  # noqa: BLE001 - the function is the user's: anything may come out of it
         where = script_line(error.__traceback__, path)
-        message = f"{where}: {type(error).__name__}: {error}"
+        message = f"{where}: {type(error).__name__}: {_text(error)}"
         wire.send(failed={"kind": JobError.__name__, "message": message, "remedy": _source(error, path)})
         return 1
     wire.flush()
@@ -116,7 +117,18 @@ def _run(path: Path, job: Mapping[str, Any], wire: Wire) -> Any:
         return work(hub, stage, settings.args, wire)
 
 
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - it is the user's class
+        return "(its text cannot be made)"
+
+
 def _interrupt_once(number: int, _: FrameType | None) -> None:
+    if os.getpid() != _JOB:  # a child of the function's own, forked: it is none of ours
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+        return
     # Ctrl-C reaches us from the terminal and from our parent: the second must not cut the clean end short.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

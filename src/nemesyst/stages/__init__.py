@@ -1,6 +1,6 @@
 """The stages: wrangle, learn and infer, as plain functions."""
 
-from nemesyst.stages.arguments import check_known
+from nemesyst.stages.arguments import arguments_of, check_known
 from nemesyst.stages.context import Progress, Run
 from nemesyst.stages.declare import Learner, Predictor, Stage, Trained, Wrangler, learner, predictor, stage_of, wrangler
 from nemesyst.stages.scripts import Script, load_script, script_line
@@ -16,6 +16,7 @@ __all__ = [
     "Stage",
     "Trained",
     "Wrangler",
+    "arguments_of",
     "check_known",
     "learner",
     "load_script",

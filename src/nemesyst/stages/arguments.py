@@ -75,7 +75,7 @@ def _typed(stage: Stage, parameter: inspect.Parameter, value: Any) -> Any:
         reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else f"expected {_name(kind)}"
         raise SettingsError(
             f"{stage.name}: argument {parameter.name}={value!r}: {reason}",
-            f"It is declared as {_name(kind)}.",
+            f"It is declared as {_name(kind)}; lists and tables are written as JSON, such as '[1, 2]'.",
         ) from None
     except PydanticSchemaGenerationError:
         return value
@@ -93,6 +93,7 @@ def check_known(given: Sequence[str], functions: Sequence[Callable[..., Any]]) -
     """
     names = {function.__name__ for function in functions}
     known = {name for function in functions for name in inspect.signature(function).parameters}
+    known -= {"run", "_run", "batch", "_batch"}
     for name in given:
         first, _, rest = name.partition(".")
         if (rest and (first not in names or rest not in known)) or (not rest and first not in known):

@@ -6,15 +6,17 @@ function that can be called and tested without the framework.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
+from nemesyst.database import check_put
 from nemesyst.errors import ScriptError
-from nemesyst.feed import Feed
-from nemesyst.models import Reference
+from nemesyst.feed import PARTS, Feed
+from nemesyst.models import Reference, check_alias
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,6 +105,7 @@ def wrangler(
         on_conflict: What happens to a row whose key is there already; see ``hub.put``.
         schema: Types by field; records that break it are rejected, the others stored.
     """
+    check_put(into, key, on_conflict, schema)
     return lambda function: _declare(Wrangler(function, into, key, on_conflict, schema))
 
 
@@ -128,7 +131,8 @@ def learner(
         )
     Reference.parse_target(model)
     if promote is not None:
-        Reference.parse(f"{model}@{promote}")
+        check_alias(promote)
+    _check_build("learner", build)
     return lambda function: _declare(Learner(function, spec, model, promote, build))
 
 
@@ -141,20 +145,33 @@ def predictor(
 ) -> Callable[[Function], Function]:
     """Declare ``function(run, batch)`` as one that predicts with a stored model, which brings its feed.
 
-    The function returns named arrays, one element per row. A row of ``into`` holds them with ``source``
-    (the ``_id`` of the row predicted on) and ``model`` (the version that did it).
+    The function returns named arrays, one element per row. A row of ``into`` holds them with ``job`` (the
+    function), ``source`` (the ``_id`` of the row predicted on) and ``model`` (the version that did it).
 
     Args:
         model: Reference of the model, such as ``"digits-cnn@champion"``.
-        into: Collection that the predictions go to; one per source row, replaced by a later run.
+        into: Collection that the predictions go to; one per function and source row, replaced by a later run.
         part: Part of the feed's split to predict on; None: all rows.
         build: Function that makes the untrained model, for frameworks whose weights need one.
     """
     Reference.parse(model)
+    check_put(into)
+    _check_build("predictor", build)
+    if part not in (None, *PARTS):
+        raise ScriptError(f"@nm.predictor: part={part!r}", f"One of {', '.join(PARTS)}; none: all rows.")
     return lambda function: _declare(Predictor(function, model, into, part, build))
 
 
+def _check_build(decorator: str, build: object) -> None:
+    if build is not None and not callable(build):
+        raise ScriptError(f"@nm.{decorator}: build={build!r} is no function", "Give the function that makes the model.")
+
+
 def _declare(stage: Stage) -> Any:
+    if not inspect.isfunction(stage.function):
+        raise ScriptError(
+            f"{stage.function!r} cannot be a stage", f"Decorate a function that takes run to {stage.kind}."
+        )
     declared = _declared.get()
     if declared is not None:
         declared.append(stage)

@@ -90,7 +90,7 @@ def _execute(path: Path, code: CodeType) -> None:
         raise
     except BaseException as error:  # noqa: BLE001 - SystemExit too: whatever a script does, it is told in a line
         where = script_line(error.__traceback__, path)
-        raise ScriptError(f"{where}: {type(error).__name__}: {error}", "Correct the script.") from None
+        raise ScriptError(f"{where}: {type(error).__name__}: {error!s:.500}", "Correct the script.") from None
 
 
 def script_line(trace: TracebackType | None, path: Path) -> str:

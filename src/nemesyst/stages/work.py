@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nemesyst.errors import ScriptError
+from nemesyst.database import STAMP
+from nemesyst.errors import FeedError, ScriptError
 from nemesyst.feed import Feed
+from nemesyst.frameworks import adapter_named
 from nemesyst.stages.arguments import arguments_of
 from nemesyst.stages.context import Progress, Run, Silent
 from nemesyst.stages.declare import Learner, Predictor, Stage, Trained, Wrangler
@@ -20,7 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nemesyst.hub import Hub
-    from nemesyst.types import Batch, Version
+    from nemesyst.types import Batch, PutReport, Version
+
+
+_OWN = {"_id", STAMP, "job", "source", "model"}
+"""Fields of a prediction that are ours."""
 
 
 @dataclass(frozen=True)
@@ -89,9 +95,11 @@ def _wrangle(run: Run, stage: Wrangler) -> tuple[str, dict[str, Any]]:
     )
     parts = [f"{report.stored:,} rows stored in {stage.into}"]
     parts += [f"{n:,} {what}" for what, n in (("unchanged", report.unchanged), ("replaced", report.replaced)) if n]
-    if report.rejected:
-        parts.append(f"{report.rejected:,} rejected, see {stage.into}.rejected")
-    return ", ".join(parts), asdict(report)
+    return ", ".join(parts) + _rejected(report), asdict(report)
+
+
+def _rejected(report: PutReport) -> str:
+    return f", {report.rejected:,} rejected, see {report.collection}.rejected" if report.rejected else ""
 
 
 def _learn(run: Run, stage: Learner) -> tuple[str, dict[str, Any]]:
@@ -101,6 +109,7 @@ def _learn(run: Run, stage: Learner) -> tuple[str, dict[str, Any]]:
     run.seed = stage.feed.seed
     versions: list[Version] = []
     for trained in _results(stage, stage.function(run, **run.args)):
+        _check_rows(run, stage)
         version = run.hub.models.save(
             trained.model,
             stage.model,
@@ -116,6 +125,16 @@ def _learn(run: Run, stage: Learner) -> tuple[str, dict[str, Any]]:
     if not versions:
         raise ScriptError(f"{stage.name} trained nothing", "Return or yield nm.Trained(model, metrics={...}).")
     return _saved(stage, versions), {"versions": [_brief(version) for version in versions]}
+
+
+def _check_rows(run: Run, stage: Learner) -> None:
+    """Refuse a model that learned from nothing."""
+    rows = run.feed.lineage()["rows"]
+    if rows and not any(rows.values()):
+        raise FeedError(
+            f"{stage.name}: its feed of {stage.feed.collection} gave no row, so nothing was learned or saved",
+            "Check the pipeline and the split; the hash of a field with few values may leave a part empty.",
+        )
 
 
 def _rebuilding(run: Run, stage: Learner, trained: Trained) -> dict[str, Any]:
@@ -134,6 +153,9 @@ def _results(stage: Learner, result: Any) -> Iterator[Trained]:
                 f"{stage.name} gave {type(trained).__name__}, expected nm.Trained",
                 "Return or yield nm.Trained(model, metrics={...}).",
             )
+        for name in ("metrics", "args"):
+            if not isinstance(getattr(trained, name), Mapping | None):
+                raise ScriptError(f"{stage.name}: nm.Trained({name}=...) is no dict", f"Write {name}={{...}}.")
         yield trained
 
 
@@ -155,15 +177,22 @@ def _infer(run: Run, stage: Predictor) -> tuple[str, dict[str, Any]]:
             f"{stage.name}: {version.ref} was saved without a feed, so there is nothing to predict on",
             "Save it with feed=...",
         )
+    if stage.build is None and adapter_named(version.framework).needs_target:
+        raise ScriptError(
+            f"{stage.name}: {version.ref} holds weights of {version.framework}, which need a model to go into",
+            f"Write @nm.predictor({stage.model!r}, ..., build=a function that makes one).",
+        )
     run.model = run.hub.models.load(version.ref, build=stage.build)
     run.version = version.ref
     spec = Feed.from_dict(version.feed).with_(targets=None, shuffle=False)
     feed = run.hub.feed(spec)
     run.bound = (feed if stage.part is None else getattr(feed, stage.part)).watched(run.progress.rows)
     run.progress.expect(run.feed.estimate())
-    report = run.hub.put(stage.into, _predictions(run, stage), key="source", on_conflict="replace", source=stage.name)
-    stored = report.stored + report.replaced
-    return f"{stored:,} predictions by {version.ref} in {stage.into}", {"model": version.ref, **asdict(report)}
+    report = run.hub.put(
+        stage.into, _predictions(run, stage), key=("job", "source"), on_conflict="replace", source=stage.name
+    )
+    summary = f"{report.stored + report.replaced:,} predictions by {version.ref} in {stage.into}" + _rejected(report)
+    return summary, {"model": version.ref, **asdict(report)}
 
 
 def _predictions(run: Run, stage: Predictor) -> Iterator[dict[str, Any]]:
@@ -171,7 +200,7 @@ def _predictions(run: Run, stage: Predictor) -> Iterator[dict[str, Any]]:
         columns = _checked(stage, stage.function(run, batch, **run.args), len(ids))
         for row, source in enumerate(ids):
             values = {name: column[row] for name, column in columns.items()}
-            yield {"source": source, "model": run.version, **values}
+            yield {"job": stage.name, "source": source, "model": run.version, **values}
 
 
 def _checked(stage: Predictor, result: Any, rows: int) -> Batch:
@@ -179,6 +208,12 @@ def _checked(stage: Predictor, result: Any, rows: int) -> Batch:
         raise ScriptError(
             f"{stage.name} gave {type(result).__name__}, expected named arrays", "Return {'label': array}."
         )
+    for name in result:
+        if not isinstance(name, str) or not name or name in _OWN or "." in name or name.startswith("$"):
+            raise ScriptError(
+                f"{stage.name}: {name!r} cannot name a prediction",
+                f"Choose a text without dot and leading dollar that is none of {', '.join(sorted(_OWN))}.",
+            )
     columns = {name: np.asarray(column) for name, column in result.items()}
     for name, column in columns.items():
         if column.shape[:1] != (rows,):

@@ -79,7 +79,7 @@ def status(home: Path) -> Status:
             mongod=state.mongod if state else None,
             supervisor=state.supervisor if state and running else None,
             pid=state.pid if state and running else None,
-            users=_users(place),
+            users=_users(place, state.supervisor if state else 0),
             size=_size(place.db),
         )
 
@@ -156,8 +156,9 @@ def _supervisor(place: Home) -> int:
     return state.supervisor
 
 
-def _users(place: Home) -> tuple[int, ...]:
-    supervisors = set(holders(place.server_lock))
+def _users(place: Home, last_supervisor: int = 0) -> tuple[int, ...]:
+    # A supervisor that is stopping the server holds the users' lock, and has let the server's go.
+    supervisors = {last_supervisor, *holders(place.server_lock)}
     return tuple(process for process in holders(place.users_lock) if process not in supervisors)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 from contextlib import suppress
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from nemesyst.errors import NemesystError
 
 _TAIL = 1_000_000  # bytes of the log that are looked at
+
+_STARTING = '"msg":"MongoDB starting"'
+_ROOM_TO_RUN = 8_000_000
+"""Free bytes below which a mongod that is gone has most likely ended for want of room."""
 
 _IN_USE = 100
 _OTHER_DATA = re.compile(
@@ -47,6 +52,18 @@ def reason(home: Home, port: int, code: int, start: int) -> NemesystError:
         f"the embedded server ended: {_last_words(text, code)}",
         f"Look into {home.log} and {home.supervisor_log}.",
     )
+
+
+def why_away(home: Home) -> NemesystError | None:
+    """Why the server of a folder does not answer, if its disk is full; None if it is not, or nobody can tell."""
+    with suppress(OSError):
+        figures = os.statvfs(home.folder)
+        free = figures.f_bavail * figures.f_frsize
+        # mongod may ask for more than is left, and its log may have had no room for saying so: hence both
+        last_run = _tail(home.log, 0).rpartition(_STARTING)[2]
+        if free < _ROOM_TO_RUN or "No space left on device" in last_run:
+            return disk_full(home.folder, f"{free / 1e6:.0f} MB are free, and mongod has stopped")
+    return None
 
 
 def in_use(home: Home) -> EmbeddedServerError:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -23,6 +24,8 @@ from nemesyst.database.embedded.locks import (
     lock_within,
     passing,
 )
+from nemesyst.database.embedded.reasons import why_away
+from nemesyst.database.explain import Explainer, register
 from nemesyst.errors import EmbeddedServerError, NemesystError
 
 if TYPE_CHECKING:
@@ -48,9 +51,12 @@ class Embedded:
         self.username = USERNAME
         self.password = password
         self._share: _Share | None = share
+        place = uri.partition("://")[2].partition("/")[0]
+        self._forget = register(Explainer(place, partial(why_away, Home(home))))
 
     def close(self) -> None:
         """Give up this share; the server stops soon after the last one."""
+        self._forget()
         with _shares.guard:
             share, self._share = self._share, None
             if share is not None:

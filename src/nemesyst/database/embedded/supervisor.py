@@ -228,7 +228,8 @@ def _allow_files() -> None:
 
 
 def _say(text: str) -> None:
-    print(time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), text, flush=True)  # noqa: T201 - standard output is the supervisor's log
+    with suppress(OSError):  # the log has no room: mongod matters more
+        print(time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), text, flush=True)  # noqa: T201 - standard output is the supervisor's log
 
 
 if __name__ == "__main__":

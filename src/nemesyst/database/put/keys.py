@@ -25,6 +25,8 @@ def key_fields(key: str | Sequence[str] | None) -> tuple[str, ...]:
     """
     if key is None:
         return ()
+    if not isinstance(key, str | list | tuple):
+        raise SettingsError(f"key: {key!r} is not the name of a field", 'Write key="unit" or key=("unit", "t").')
     fields = (key,) if isinstance(key, str) else tuple(key)
     if not fields:
         raise SettingsError("key: no field was given", "Leave key out, or name one field or more.")

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from bson import ObjectId
+import xxhash
+from bson import decode
 
-from nemesyst.database.documents import encode
+from nemesyst.database.documents import OPTIONS, encode
 from nemesyst.errors import RecordError
 
 _OVERHEAD = 4096
@@ -26,20 +27,32 @@ def rejected(record: Any, reason: str, place: tuple[int, str | None], room: int)
         room: Bytes that a document may have.
     """
     position, source = place
-    document = {"_id": ObjectId(), "position": position, "source": source, "reason": reason}
-    at = {"at": datetime.now(UTC)}
+    document = {"position": position, "source": source, "reason": reason}
     for show in (_as_it_is, _shown, _sizes):
         try:
-            encoded = encode({**document, "record": show(record), **at})
+            shown = encode({**document, "record": show(record)})
         except RecordError:
             continue
-        if len(encoded) <= room - _OVERHEAD:
-            return encoded
-    return encode({**document, "record": None, **at})
+        if len(shown) <= room - _OVERHEAD:
+            return _finished(shown)
+    return _finished(encode({**document, "record": None}))
+
+
+def _finished(shown: bytes) -> bytes:
+    # Its content is its _id, so that the same file put again adds nothing.
+    document = decode(shown, OPTIONS)
+    return encode({"_id": xxhash.xxh3_128_hexdigest(shown), **document, "at": datetime.now(UTC)})
 
 
 def _as_it_is(record: Any) -> Any:
+    if isinstance(record, Mapping) and any(_too_fine(value) for value in record.values()):
+        return {name: value.isoformat() if _too_fine(value) else value for name, value in record.items()}
     return record
+
+
+def _too_fine(value: Any) -> bool:
+    """Whether a date has digits that BSON would cut off, and that may be why the record is here."""
+    return isinstance(value, datetime) and value.microsecond % 1000 != 0
 
 
 def _shown(record: Any) -> Any:

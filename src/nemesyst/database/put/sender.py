@@ -12,18 +12,28 @@ import pymongo
 from bson.raw_bson import RawBSONDocument
 from bson.timestamp import Timestamp
 from pymongo import errors as driver
+from pymongo.read_concern import ReadConcern
+from pymongo.read_preferences import ReadPreference
 
 from nemesyst.database.documents import STAMP
+from nemesyst.database.explain import explain
+from nemesyst.database.translate import no_answer
 from nemesyst.errors import ConflictError, UnreachableError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from threading import Event
 
+    from pymongo.client_session import ClientSession
+    from pymongo.collection import Collection
+
+    from nemesyst.database.connection import Document
     from nemesyst.database.put.target import Target
 
+_SLICE = 2.0
+"""How long one look for a server that is away takes, in s."""
 _DUPLICATE = 11000
-_RETRY = {6, 7, 50, 64, 89, 91, 112, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436}
+_RETRY = {6, 7, 50, 64, 89, 91, 112, 134, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436}
 """Failovers, shutdowns, lost connections, conflicts of transactions: the same batch can succeed a moment later."""
 _STOP = {13, 166, 211, 14031, 17280} | _RETRY
 """Of a single row, but not about it: no right, a view, a full disk."""
@@ -104,8 +114,10 @@ class Sender:
             try:
                 answer, rows = self._deliver(batch, rows, doubtful=doubtful)
             except driver.PyMongoError as error:
-                doubtful = self._passing(error)
-                groups.extendleft([rows] if doubtful else self._halves(error, rows, refused))
+                passing = self._passing(error)
+                groups.extendleft([rows] if passing else self._halves(error, rows, refused))
+                # no server was found: this time nothing was sent
+                doubtful = passing and (doubtful or not isinstance(error, driver.ServerSelectionTimeoutError))
                 continue
             self._failing_since, doubtful = None, False
             rest = self._account(answer, batch, rows, refused)
@@ -119,7 +131,10 @@ class Sender:
 
         Rows of a lost acknowledgement count in the answer, not before: the sending after the look may fail too.
         """
-        left = self._missing(batch, rows) if doubtful else rows
+        now = None
+        if doubtful or not self.target.database.client.topology_description.has_writable_server():
+            now = self._ask_again()
+        left = self._missing(batch, rows, now) if doubtful else rows
         answer = self._command([RawBSONDocument(batch.documents[row]) for row in left]) if left else {"n": 0}
         return {**answer, "n": answer["n"] + len(rows) - len(left)}, left
 
@@ -214,24 +229,39 @@ class Sender:
         if self._failing_since is None:
             self._failing_since = now
         lost = self.target.timeseries and not isinstance(error, driver.NotPrimaryError)
+        known = explain(str(error))
+        if known is not None:  # a full disk, which does not pass by waiting
+            raise type(known)(
+                f"put into {self.target.name}: {known.message}; {self.tally.stored} rows are stored", known.remedy
+            ) from error
         if lost or now - self._failing_since > self.patience or self.stopping.wait(0.2):
             raise UnreachableError(
-                f"put into {self.target.name}: no acknowledgement from the database: "
-                f"{str(error).split(', Timeout:', maxsplit=1)[0]}; {self.tally.stored} rows are stored",
+                f"put into {self.target.name}: no acknowledgement from the database: {no_answer(error)}; "
+                f"{self.tally.stored} rows are stored",
                 "A time-series collection cannot tell rows that are there: look before you put the rest."
                 if lost
                 else "Check the database, then put the same records again: with a key, those that are there stay.",
             ) from error
 
-    def _missing(self, batch: Batch, rows: list[int]) -> list[int]:
+    def _ask_again(self) -> Timestamp | None:
+        """The time of a primary that answers; None from a standalone server.
+
+        Gives up soon: then it is asked why the server is away, and whether we are to stop.
+        """
+        with pymongo.timeout(min(_SLICE, self.patience)):
+            return self.target.database.command("ping").get("operationTime")
+
+    def _missing(self, batch: Batch, rows: list[int], now: Timestamp | None) -> list[int]:
         """The rows without those that the failed command had stored, whose acknowledgement was lost."""
         if self.on_conflict == "replace" or self.target.timeseries:
             return rows
         there = set()
         ids = [RawBSONDocument(batch.documents[row])["_id"] for row in rows]
-        for identity in ids:  # one by one: MongoDB 6 scans a whole clustered collection for an $in
-            if self._is_new(identity):
-                there.add(bson.encode({"_id": identity}))
+        with self.target.database.client.start_session() as session:
+            collection = self._settled(session, now)
+            for identity in ids:  # one by one: MongoDB 6 scans a whole clustered collection for an $in
+                if self._is_new(identity, collection, session):
+                    there.add(bson.encode({"_id": identity}))
         missing = []
         for row, identity in zip(rows, ids, strict=True):
             raw = bson.encode({"_id": identity})
@@ -241,11 +271,23 @@ class Sender:
                 missing.append(row)
         return missing
 
-    def _is_new(self, identity: Any) -> bool:
+    def _settled(self, session: ClientSession, now: Timestamp | None) -> Collection[Document]:
+        """The collection as a majority has it, and with all that this primary had when it was asked.
+
+        Rows of the lost command that are seen so cannot be rolled back any more: they count as acknowledged.
+        """
+        database = self.target.database
+        if now is None:
+            return database[self.target.name]
+        session.advance_operation_time(now)
+        return database.get_collection(
+            self.target.name, read_preference=ReadPreference.PRIMARY, read_concern=ReadConcern("majority")
+        )
+
+    def _is_new(self, identity: Any, collection: Collection[Document], session: ClientSession) -> bool:
         """Whether a row is there that was stamped since this batch was first sent."""
-        collection = self.target.database[self.target.name]
         with pymongo.timeout(self.patience):
-            row = collection.find_one({"_id": identity}, {STAMP: 1})
+            row = collection.find_one({"_id": identity}, {STAMP: 1}, session=session)
         stamp = None if row is None else row.get(STAMP)
         return isinstance(stamp, Timestamp) and self._before is not None and stamp > self._before
 

@@ -78,7 +78,7 @@ def _arrow(batch: Any) -> Iterator[dict[str, Any]]:
         yield from _named(names, [_arrow_values(column) for column in part.columns])
 
 
-def _arrow_values(column: Any) -> list[Any]:
+def _arrow_values(column: Any) -> list[Any]:  # noqa: PLR0911 - one kind of column after another
     import pyarrow as pa
 
     kind = column.type
@@ -94,7 +94,13 @@ def _arrow_values(column: Any) -> list[Any]:
         return _nanoseconds(
             column.view(pa.int64()).fill_null(0).to_numpy(), column.is_null().to_numpy(zero_copy_only=False)
         )
-    values: list[Any] = column.to_pylist()
+    try:
+        values: list[Any] = column.to_pylist()
+    except (OverflowError, ValueError):
+        if not pa.types.is_timestamp(kind):
+            raise
+        moments = column.view(pa.int64()).to_pylist()  # NumPy's own, which are refused row by row
+        return [None if moment is None else np.datetime64(moment, kind.unit) for moment in moments]
     return values
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pymongo.errors import CollectionInvalid, OperationFailure
+from pymongo.read_preferences import ReadPreference
 
 from nemesyst.database.documents import OPTIONS
 from nemesyst.database.put.keys import key_of
@@ -41,7 +42,8 @@ def prepare(connection: Connection, database: str, name: str, fields: tuple[str,
     Raises:
         SettingsError: It is a view, a time-series collection and a key was given, or its rows have another key.
     """
-    target = connection.client.get_database(database, codec_options=OPTIONS)
+    # a secondary may not have the row yet that tells how the collection is keyed
+    target = connection.client.get_database(database, codec_options=OPTIONS, read_preference=ReadPreference.PRIMARY)
     if fields and not _find(target, name):
         _create(target, name, clustered=connection.server.version >= _CLUSTERED)
     found = _find(target, name)
@@ -89,7 +91,7 @@ def _check_rows(database: Database[Document], name: str, fields: tuple[str, ...]
     if fields and not _agrees(row, fields):
         raise SettingsError(
             f"key: {_said(fields)} does not fit: the rows of {name!r} are keyed by {_said(there)}",
-            "Give that key, or choose another collection.",
+            ("Leave key out" if there == ("_id",) else f"Give key={there!r}") + ", or choose another collection.",
         )
 
 
@@ -98,8 +100,7 @@ def _agrees(row: Document, fields: tuple[str, ...]) -> bool:
         key = key_of(row, fields)
     except RecordError:
         return False
-    same_order = not isinstance(key, dict) or list(key) == list(row["_id"])
-    return bool(key == row["_id"]) and same_order
+    return bool(key == row["_id"]) and (not isinstance(key, dict) or list(key) == list(row["_id"]))
 
 
 def _key_of_row(row: Document) -> tuple[str, ...]:

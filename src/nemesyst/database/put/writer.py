@@ -80,20 +80,41 @@ def put(  # noqa: PLR0913 - options of the one way in
         RecordError: ``records`` is no source of rows.
         UnreachableError: The database was away for longer than ``patience``; says how many rows are stored.
     """
-    if on_conflict not in get_args(OnConflict):
-        raise SettingsError(f"on_conflict: {on_conflict!r} was given", 'It is "keep", "replace" or "error".')
     if not 1 <= batch_rows <= 100_000:
         raise SettingsError(f"batch_rows: {batch_rows} was given", "It is 1 to 100,000.")
-    check_collection(collection, database)
-    fields, check = key_fields(key), checker(schema)
+    fields, check = check_put(collection, key, on_conflict, schema, database=database)
     with translated(f"put into {collection}"):
         target = prepare(connection, database, collection, fields, on_conflict)
         room = connection.client.admin.command("hello")["maxBsonObjectSize"]
     encoder = Encoder(fields, check, room, stamped=not target.timeseries, replace=on_conflict == "replace")
-    with Writer(target, on_conflict, encoder, batch_rows=batch_rows, progress=progress, patience=patience) as writer:
-        for row in rows(records, source):
-            writer.add(row)
+    writer = Writer(target, on_conflict, encoder, batch_rows=batch_rows, progress=progress, patience=patience)
+    try:
+        with writer:
+            for row in rows(records, source):
+                writer.add(row)
+    except RecordError as error:  # the source broke
+        stored = f"the {writer.report().total:,} records before it have been dealt with"
+        raise RecordError(f"{error.message}; {stored}", error.remedy) from error
     return writer.report()
+
+
+def check_put(
+    collection: str,
+    key: str | Sequence[str] | None = None,
+    on_conflict: str = "keep",
+    schema: Mapping[str, Any] | type | None = None,
+    *,
+    database: str = "",
+) -> tuple[tuple[str, ...], Callable[[Any], None] | None]:
+    """Check the arguments of a :func:`put` that is to come; gives the key's fields and the schema's check.
+
+    Raises:
+        SettingsError: One of them does not fit.
+    """
+    if on_conflict not in get_args(OnConflict):
+        raise SettingsError(f"on_conflict: {on_conflict!r} was given", 'It is "keep", "replace" or "error".')
+    check_collection(collection, database)
+    return key_fields(key), checker(schema)
 
 
 class Writer:

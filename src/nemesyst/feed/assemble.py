@@ -1,0 +1,95 @@
+"""Columns into batches: fields stacked into inputs and targets, with one dtype and shape over a whole feed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nemesyst.database import STAMP
+from nemesyst.errors import FieldError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nemesyst.feed.decode import Columns
+    from nemesyst.types import Batch
+
+Array = np.ndarray[Any, Any]
+_NUMBERS = "biuf"
+
+
+class Assembler:
+    """Makes batches of a feed's columns; the first ones decide dtype and shape of each array.
+
+    Args:
+        inputs: Fields of ``x``.
+        targets: Fields of ``y``; without both, each field is an array of its own.
+    """
+
+    def __init__(self, inputs: Sequence[str], targets: Sequence[str]) -> None:
+        self._inputs, self._targets = inputs, targets
+        self._layout: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {}
+
+    def arrays(self, columns: Columns) -> Batch:
+        """The rows of a decoded batch.
+
+        Raises:
+            FieldError: A field is missing or null in some document, or its values do not fit together or with
+                those before them.
+        """
+        if not self._inputs and not self._targets:
+            made = {name: present(columns, name) for name in columns.names if name != STAMP}
+        else:
+            made = {"x": _stacked("inputs", columns, self._inputs)} if self._inputs else {}
+            if self._targets:
+                made["y"] = self._target(columns)
+        return {name: self._steady(name, values) for name, values in made.items()}
+
+    def _target(self, columns: Columns) -> Array:
+        """A single integer target keeps int64; whether it is one, the first rows decide."""
+        whole = self._layout.get("y", (None, None))[0] == np.int64
+        if len(self._targets) == 1 and ("y" not in self._layout or whole):
+            values = present(columns, self._targets[0])
+            if values.ndim == 1 and (values.dtype.kind in "iu" or whole):
+                return values
+        return _stacked("targets", columns, self._targets)
+
+    def _steady(self, name: str, values: Array) -> Array:
+        dtype, shape = self._layout.setdefault(name, (values.dtype, values.shape[1:]))
+        if (values.dtype, values.shape[1:]) == (dtype, shape) or (values.dtype.kind == dtype.kind == "U"):
+            return values
+        if values.shape[1:] == shape and np.can_cast(values.dtype, dtype, "safe"):
+            return values.astype(dtype)
+        raise FieldError(
+            f"{name} was {dtype} of shape {_shape(shape)} in the first rows and is now {values.dtype} of shape "
+            f"{_shape(values.shape[1:])}",
+            "Bring the rows to one type in the pipeline ($toDouble, $toInt), or leave some out with $match.",
+        )
+
+
+def _shape(each: tuple[int, ...]) -> str:
+    return f"({', '.join(['rows', *map(str, each)])})"
+
+
+def _stacked(role: str, columns: Columns, names: Sequence[str]) -> Array:
+    try:
+        if len(names) == 1 and not columns.holds_lists(names[0]):
+            values = present(columns, names[0])
+            if values.ndim > 1 and values.dtype.kind in _NUMBERS:
+                return values  # packed arrays keep their dtype
+        return columns.stack(names)
+    except FieldError as error:
+        raise FieldError(f"{role}: {error.message}", error.remedy) from None
+
+
+def present(columns: Columns, name: str) -> Array:
+    """The values of a field that every row must have.
+
+    Raises:
+        FieldError: It is missing or null in some document.
+    """
+    column = columns.column(name)
+    if column.missing is not None:
+        raise columns.error_of_missing(name)
+    return column.values

@@ -1,0 +1,138 @@
+"""The command line: each mistake is one clear message with the right exit code, and never a traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.core
+
+
+@pytest.fixture
+def nemesyst(hub, home, names, tmp_path):
+    """Run ``nemesyst`` on this test's databases in an empty folder."""
+
+    def run(*words, here=True, **variables):
+        where = {"NEMESYST_HOME": str(home), "NEMESYST_DATABASE": names["database"], "NEMESYST_STATE": names["state"]}
+        environment = {**os.environ, **(where if here else {}), **variables}
+        command = [sys.executable, "-m", "nemesyst_cli", *map(str, words)]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
+        assert "Traceback" not in done.stdout + done.stderr
+        return done
+
+    return run
+
+
+GOOD = "import nemesyst as nm\n@nm.wrangler(into='good')\ndef good(run, count: int = 3):\n    yield from ({'i': i} for i in range(count))\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["models", "show", "nope"], "nope"),
+        (["models", "show", "a@b@c"], "a@b@c"),
+        (["models", "promote", "nope@1", "champion"], "nope"),
+        (["models", "rollback", "nope@champion"], "nope"),
+        (["run", "nope.py"], "script nope.py does not exist"),
+        (["put", "nope.csv", "--into", "c"], "nope.csv cannot be read"),
+        (["learn", "good.py"], "no stage to learn in good.py"),
+        (["run", "good.py", "--arg", "cuont=3"], "did you mean count"),
+        (["run", "good.py", "--arg", "count=many"], "good: argument count='many'"),
+        (["run", "good.py", "--arg", "count"], "expected NAME=VALUE"),
+        (["models", "list", "--address", "mongodb://ann:pw@db/"], "--address holds a password"),
+        (["models", "list", "--address", "http://db/"], "http://db/"),
+        (["db", "status", "--address", "mongodb://db/"], "for the embedded server alone"),
+    ],
+)
+def test_a_mistake_is_told_and_exits_with_1(nemesyst, tmp_path, words, said):
+    (tmp_path / "good.py").write_text(GOOD)
+    done = nemesyst(*words)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert said in done.stderr
+
+
+def test_an_error_as_json(nemesyst):
+    done = nemesyst("models", "show", "nope", "--json")
+    told = json.loads(done.stdout)
+    assert done.returncode == 1
+    assert told["error"] == "UnknownModelError"
+    assert told["remedy"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("NEMESYST_TIMEOUT", "soon", "environment variable NEMESYST_TIMEOUT"),
+        ("NEMESYST_DATABSE", "x", "did you mean NEMESYST_DATABASE"),
+        ("NEMESYST_CONFIG", "nofile.toml", "nofile.toml, which does not exist"),
+        ("NEMESYST_ARGS", "count=3", "NEMESYST_ARGS: 'count=3' is not JSON"),
+    ],
+)
+def test_a_wrong_variable_is_told(nemesyst, variable, value, said):
+    done = nemesyst("models", "list", **{variable: value})
+    assert done.returncode == 1
+    assert said in done.stderr
+
+
+def test_a_reading_command_makes_no_database_where_there_is_none(nemesyst, tmp_path):
+    done = nemesyst("models", "list", here=False)
+    assert done.returncode == 1
+    assert "there is no database in" in done.stderr
+    assert not (tmp_path / ".nemesyst").exists()
+
+
+def test_a_failed_job_exits_with_1_and_names_the_line(nemesyst, tmp_path):
+    (tmp_path / "bad.py").write_text(GOOD + "    raise ValueError('sensor')\n")
+    done = nemesyst("run", "bad.py")
+    assert done.returncode == 1
+    assert "bad.py:5 in good: ValueError: sensor" in done.stderr
+    assert "1 of 1 jobs failed" in done.stderr
+
+
+def test_quiet_says_nothing_and_json_says_one_value(nemesyst, tmp_path):
+    (tmp_path / "good.py").write_text(GOOD)
+    quiet = nemesyst("run", "good.py", "--quiet")
+    assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")
+    (outcome,) = json.loads(nemesyst("run", "good.py", "--json").stdout)
+    assert (outcome["job"], outcome["details"]["stored"]) == ("good", 3)
+
+
+def test_arguments_come_from_line_then_variable_then_file(nemesyst, tmp_path, hub):
+    (tmp_path / "good.py").write_text(GOOD)
+    (tmp_path / "nemesyst.toml").write_text("[args]\ncount = 4\n")
+    for words, variables, count in (
+        ([], {}, 4),
+        ([], {"NEMESYST_ARGS": '{"count": 5}'}, 5),
+        (["--arg", "count=6"], {}, 6),
+    ):
+        hub.db.drop_collection("good")
+        assert nemesyst("run", "good.py", *words, **variables).returncode == 0
+        assert hub.db.good.count_documents({}) == count
+
+
+def test_a_script_with_a_syntax_error_is_told_with_its_line(nemesyst, tmp_path):
+    (tmp_path / "bad.py").write_text("def f(:\n")
+    done = nemesyst("wrangle", "bad.py")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: bad.py:1: invalid syntax")
+
+
+def test_an_unreachable_database_fails_soon(nemesyst):
+    done = nemesyst("models", "list", "--address", "mongodb://127.0.0.1:1/", NEMESYST_TIMEOUT="0.5")
+    assert done.returncode == 1
+    assert "no answer from the database" in done.stderr
+
+
+def test_the_version_is_printed(nemesyst):
+    assert nemesyst("--version").stdout.strip() == "0.1.0"
+
+
+def test_a_reader_that_goes_away_ends_the_command_quietly(hub, home, names):
+    command = f"{sys.executable} -m nemesyst_cli models --help | head -1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert "Traceback" not in done.stderr

@@ -44,6 +44,10 @@ GOOD = "import nemesyst as nm\n@nm.wrangler(into='good')\ndef good(run, count: i
         (["run", "good.py", "--arg", "count=many"], "good: argument count='many'"),
         (["run", "good.py", "--arg", "count"], "expected NAME=VALUE"),
         (["models", "list", "--address", "mongodb://ann:pw@db/"], "--address holds a password"),
+        (
+            ["models", "list", "--address", "mongodb://db/?tlsCertificateKeyFilePassword=pw"],
+            "--address holds a password",
+        ),
         (["models", "list", "--address", "http://db/"], "http://db/"),
         (["db", "status", "--address", "mongodb://db/"], "for the embedded server alone"),
     ],

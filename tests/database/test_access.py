@@ -13,6 +13,9 @@ from nemesyst.stages import stage_of, work
 
 from .servers import Certificates, Node, ReplicaSet, add_user, key_file, running
 
+pytestmark = pytest.mark.slow
+
+
 SECRET = "s3/cr@t:w%rd ?#"
 
 

@@ -30,6 +30,7 @@ def test_twelve_processes_at_once_share_one_server(place, user):
     assert set(status(place.folder).users) == {process.pid for process in users}
 
 
+@pytest.mark.slow
 def test_the_server_goes_when_its_last_user_is_killed(place, user):
     users = [user(place.folder) for _ in range(2)]
     for process in users:
@@ -86,6 +87,7 @@ def test_a_mongod_that_keeps_ending_by_itself_is_given_up(place):
             assert client(again).admin.command("ping")["ok"]
 
 
+@pytest.mark.slow
 def test_a_start_that_is_killed_half_way_is_finished_by_the_next(place, user):
     for _ in range(3):
         process = user(place.folder)
@@ -105,6 +107,7 @@ def _supervisors(place):
     return [pid for pid, line in lines.items() if "supervisor" in line and str(place.folder) in line]
 
 
+@pytest.mark.slow
 def test_a_pinned_server_stays_without_users_until_stop(place, monkeypatch):
     monkeypatch.setenv("NEMESYST_EMBEDDED_LINGER", "0")
     pinned = pin(place.folder)

@@ -10,6 +10,8 @@ import pytest
 from nemesyst.database import Connection, put
 from nemesyst.errors import UnreachableError
 
+pytestmark = pytest.mark.slow
+
 
 class Cutting:
     """A relay to a real server that hangs up on the first few messages that hold a word: after the server has

@@ -20,6 +20,9 @@ from nemesyst.errors import DatabaseError, UnreachableError
 from .servers import Node, ReplicaSet, until
 from .servers import running as running_nodes
 
+pytestmark = pytest.mark.slow
+
+
 PATIENCE = 40  # s; a limit, never waited for
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+import re
 import sys
 import typing
 from dataclasses import asdict, dataclass, is_dataclass
@@ -40,6 +41,10 @@ COMMON: dict[str, Any] = {
     "json": Annotated[bool, typer.Option("--json", help="Print the result as one JSON value.", rich_help_panel=PANEL)],
 }
 """Options that every command takes after its own."""
+
+
+_SECRET = re.compile(r"://[^/?]*:.*@|[?&]\w*(password|authmechanismproperties)=", re.IGNORECASE)
+"""A password in an address, or an option that is or may hold one."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +157,7 @@ def command(app: typer.Typer, name: str, **options: Any) -> Callable[[Callable[.
 
 def _given(common: Mapping[str, Any]) -> dict[str, Any]:
     address = common["address"]
-    if address and "@" in address and ":" in address.split("://", 1)[-1].split("@", maxsplit=1)[0]:
+    if address and _SECRET.search(address):
         raise SettingsError(
             "--address holds a password, which every user of this machine could read in the process list",
             "Leave it out of the address and put it into NEMESYST_PASSWORD, or the whole into NEMESYST_ADDRESS.",

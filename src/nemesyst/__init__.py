@@ -1,7 +1,5 @@
 """Deep learning straight from your database."""
 
-from importlib.metadata import version as _version_of
-
 from nemesyst.database import unpack
 from nemesyst.errors import NemesystError
 from nemesyst.feed import BoundFeed, Feed, Split
@@ -10,7 +8,7 @@ from nemesyst.models import Models
 from nemesyst.stages import Run, Trained, learner, predictor, wrangler
 from nemesyst.types import Batch, PutReport, Version
 
-__version__ = _version_of("nemesyst")
+__version__ = "0.1.0"
 
 __all__ = [
     "Batch",

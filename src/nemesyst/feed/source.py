@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from nemesyst.database import RawReader, check_pipeline, estimated_rows, translated
 from nemesyst.errors import FeedError, FieldError, nearest
 from nemesyst.feed.assemble import present
-from nemesyst.feed.decode import Columns, Decoder
 from nemesyst.feed.parts import PARTS, parts
 from nemesyst.feed.pipeline import keeps_order
 
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from nemesyst.database import Connection
+    from nemesyst.feed.decode import Columns, Decoder
     from nemesyst.feed.spec import Feed, Split
 
 BY_ID = {"_id": 1}
@@ -48,10 +48,13 @@ class Source:
             FieldError: The split's fields are missing, or name no part.
             DatabaseError: The database cannot be read.
         """
+        from nemesyst.feed.decode import Decoder  # here: whoever does not read need not import it
+
         split = self.spec.split
         names = self._names()
         decoder = Decoder(names)
-        keys = None if split is None or part is None else _Keys(split, decoder if names is not None else None)
+        # a feed of all top-level fields may lack a dotted one
+        keys = None if split is None or part is None else _Keys(split, None if names else Decoder(key_names(split)))
         with self._reader(part) as reader:
             for raw in reader:
                 columns = decoder.decode(raw)
@@ -75,7 +78,7 @@ class Source:
         asked = [*(self.spec.inputs or ()), *(self.spec.targets or ())]
         if not asked:
             return None
-        return [*asked, *(_Keys(self.spec.split, None).names if self.spec.split else ())]
+        return [*asked, *(key_names(self.spec.split) if self.spec.split else ())]
 
     def check(self) -> None:
         """Find out before any work whether the pipeline runs and the fields exist.
@@ -135,20 +138,28 @@ class Source:
         return estimated_rows(self.connection, self.database, self.spec.collection, query)
 
 
+def _by(split: Split) -> str | None:
+    """The field whose hash divides rows; None when no share does."""
+    return (split.by or "_id") if split.validation or split.test else None
+
+
+def key_names(split: Split) -> list[str]:
+    """Fields that decide the part of a row."""
+    return [name for name in (_by(split), split.field) if name is not None]
+
+
 class _Keys:
     """What decides the part of a row.
 
     Args:
         split: The split.
-        decoder: The feed's decoder, if it decodes the split's fields too; else they have one of their own.
+        decoder: A decoder of the split's fields; None: the feed's columns have them.
     """
 
     def __init__(self, split: Split, decoder: Decoder | None) -> None:
         self._split = split
-        divided = split.validation or split.test
-        self._by = (split.by or "_id") if divided else None
-        self.names = [name for name in (self._by, split.field) if name is not None]
-        self._own = None if decoder is not None else Decoder(self.names)
+        self._by = _by(split)
+        self._own = decoder
 
     def parts(self, raw: memoryview, columns: Columns) -> np.ndarray[Any, Any]:
         """The part of each row, as an index into :data:`PARTS`."""

@@ -11,7 +11,6 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import psutil
 import pytest
 from pymongo.errors import OperationFailure
 
@@ -102,6 +101,7 @@ def test_a_start_that_is_killed_half_way_is_finished_by_the_next(place, user):
 
 
 def _supervisors(place):
+    psutil = pytest.importorskip("psutil")
     running = (process.info for process in psutil.process_iter(["pid", "cmdline"]))
     lines = {process["pid"]: " ".join(process["cmdline"] or ()) for process in running}
     return [pid for pid, line in lines.items() if "supervisor" in line and str(place.folder) in line]

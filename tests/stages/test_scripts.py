@@ -87,3 +87,9 @@ def test_a_function_without_a_decorator_is_no_stage():
 def test_a_wrong_declaration_is_told_when_the_script_is_loaded(tmp_path, declaration, said):
     with pytest.raises(ScriptError, match=said):
         load(tmp_path, f"import nemesyst as nm\n{declaration}\n")
+
+
+def test_a_predictor_without_a_function_is_a_stage_by_the_name_that_the_script_gives_it(tmp_path):
+    script = load(tmp_path, "import nemesyst as nm\nplain = nm.predictor('m@champion', into='p', part='test')\n")
+    (stage,) = script.stages
+    assert (stage.name, stage.kind, stage.into, stage.part) == ("plain", "infer", "p", "test")

@@ -220,3 +220,13 @@ def test_rejected_predictions_are_told(rows):
 
     run(rows, fit)
     assert "100 rejected, see p.rejected" in run(rows, odd).summary
+
+
+def test_without_a_function_the_plain_output_is_stored(rows):
+    linear = pytest.importorskip("sklearn.linear_model", reason="needs the sklearn extra")
+    train = rows.feed(FEED).train.to_numpy()
+    model = linear.LinearRegression().fit(train["x"], train["y"][:, 0])
+    rows.models.save(model, "ridge", feed=rows.feed(FEED))
+    work(rows, nm.predictor("ridge", into="outputs").plain("plain"), {})
+    assert all(row["output"] == pytest.approx(2 * row["source"], abs=1e-3) for row in rows.db["outputs"].find())
+    assert rows.db["outputs"].count_documents({"job": "plain"}) == 100

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, cast
 
 from nemesyst.database import check_put
 from nemesyst.errors import ScriptError
@@ -142,8 +142,11 @@ def predictor(
     into: str,
     part: Literal["train", "validation", "test"] | None = None,
     build: Callable[..., Any] | None = None,
-) -> Callable[[Function], Function]:
+) -> PredictorOf:
     """Declare ``function(run, batch)`` as one that predicts with a stored model, which brings its feed.
+
+    Without a function (``plain = nm.predictor("air@champion", into="air-predictions")`` in a script) the model's
+    plain output is stored, as ``output``.
 
     The function returns named arrays, one element per row. A row of ``into`` holds them with ``job`` (the
     function), ``source`` (the ``_id`` of the row predicted on) and ``model`` (the version that did it).
@@ -159,7 +162,30 @@ def predictor(
     _check_build("predictor", build)
     if part not in (None, *PARTS):
         raise ScriptError(f"@nm.predictor: part={part!r}", f"One of {', '.join(PARTS)}; none: all rows.")
-    return lambda function: _declare(Predictor(function, model, into, part, build))
+    return PredictorOf(model, into, part, build)
+
+
+@dataclass(frozen=True)
+class PredictorOf:
+    """What :func:`predictor` gives: a decorator, and by itself a predictor of the plain output."""
+
+    model: str
+    into: str
+    part: Literal["train", "validation", "test"] | None
+    build: Callable[..., Any] | None
+
+    def __call__(self, function: Function) -> Function:
+        """Declare a function."""
+        return cast("Function", _declare(Predictor(function, self.model, self.into, self.part, self.build)))
+
+    def plain(self, name: str) -> Predictor:
+        """The predictor of the model's plain output, under the name that a script gives it."""
+
+        def function(run: Any, batch: Any) -> dict[str, Any]:
+            return {"output": run.predict(batch)}
+
+        function.__name__ = name
+        return Predictor(function, self.model, self.into, self.part, self.build)
 
 
 def _check_build(decorator: str, build: object) -> None:

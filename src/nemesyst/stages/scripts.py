@@ -7,10 +7,10 @@ import sys
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nemesyst.errors import NemesystError, ScriptError
-from nemesyst.stages.declare import Stage, collecting
+from nemesyst.stages.declare import PredictorOf, Stage, collecting
 
 if TYPE_CHECKING:
     from types import CodeType, TracebackType
@@ -49,7 +49,8 @@ def load_script(path: str | Path) -> Script:
     except ValueError as error:  # null bytes, on some versions of Python
         raise ScriptError(f"{path} is not Python: {error}", "Check the file.") from None
     with collecting() as stages:
-        _execute(path, code)
+        names = _execute(path, code)
+    stages += [value.plain(name) for name, value in names.items() if isinstance(value, PredictorOf)]
     if not stages:
         raise ScriptError(
             f"{path} has no stage", "Decorate a function with @nm.wrangler, @nm.learner or @nm.predictor."
@@ -70,7 +71,7 @@ def _read(path: Path) -> bytes:
         raise ScriptError(f"script {path} cannot be read: {error.strerror}", "Check the path and its rights.") from None
 
 
-def _execute(path: Path, code: CodeType) -> None:
+def _execute(path: Path, code: CodeType) -> dict[str, Any]:
     # A module of its own, known to sys.modules: classes of the script can then be found by name.
     name = f"nemesyst_script_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
@@ -91,6 +92,7 @@ def _execute(path: Path, code: CodeType) -> None:
     except BaseException as error:  # noqa: BLE001 - SystemExit too: whatever a script does, it is told in a line
         where = script_line(error.__traceback__, path)
         raise ScriptError(f"{where}: {type(error).__name__}: {error!s:.500}", "Correct the script.") from None
+    return module.__dict__
 
 
 def script_line(trace: TracebackType | None, path: Path) -> str:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import uuid
 
 import pytest
 
 import nemesyst as nm
+
+# A suite that runs in the background has Ctrl-C ignored, and so would every process that a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 from contextlib import suppress
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+_SOON = 2.0
+"""How long an interrupted job may take without a word about it, in s."""
 _GRACE = 10.0
 """How long an interrupted job may take to end, in s."""
 
@@ -80,7 +82,7 @@ def _end(processes: Sequence[_Process], watcher: Watcher) -> None:
     for process in processes:
         process.interrupt()
     for process in processes:
-        if not process.ends_within(1):
+        if not process.ends_within(_SOON):
             watcher.waiting(process.job)
             if not process.ends_within(_GRACE):
                 process.kill()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import bson
@@ -17,6 +17,7 @@ from pymongo.read_preferences import ReadPreference
 
 from nemesyst.database.documents import STAMP
 from nemesyst.database.explain import explain
+from nemesyst.database.put.refusals import DUPLICATE, about_id, reason
 from nemesyst.database.translate import no_answer
 from nemesyst.errors import ConflictError, UnreachableError
 
@@ -28,54 +29,17 @@ if TYPE_CHECKING:
     from pymongo.collection import Collection
 
     from nemesyst.database.connection import Document
+    from nemesyst.database.put.batch import Batch, Tally
     from nemesyst.database.put.target import Target
 
 _SLICE = 2.0
 """How long one look for a server that is away takes, in s."""
-_DUPLICATE = 11000
 _RETRY = {6, 7, 50, 64, 89, 91, 112, 134, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436}
 """Failovers, shutdowns, lost connections, conflicts of transactions: the same batch can succeed a moment later."""
 _STOP = {13, 166, 211, 14031, 17280} | _RETRY
 """Of a single row, but not about it: no right, a view, a full disk."""
 _ABOUT_ROWS = {2, 9, 14, 15, 22, 10334}
 """Of a whole command, though one row may be the cause: the batch is halved until that row is found."""
-
-
-@dataclass
-class Batch:
-    """Encoded rows and where they came from.
-
-    Attributes:
-        documents: The rows, or statements of a replacement.
-        places: Position and source of each.
-        size: Bytes of all.
-    """
-
-    documents: list[bytes] = field(default_factory=list)
-    places: list[tuple[int, str | None]] = field(default_factory=list)
-    size: int = 0
-
-    def add(self, encoded: bytes, place: tuple[int, str | None]) -> None:
-        """Add an encoded row."""
-        self.documents.append(encoded)
-        self.places.append(place)
-        self.size += len(encoded)
-
-
-@dataclass
-class Tally:
-    """What has been acknowledged so far: rows by fate, and bytes."""
-
-    stored: int = 0
-    unchanged: int = 0
-    replaced: int = 0
-    rejected: int = 0
-    size: int = 0
-
-    @property
-    def rows(self) -> int:
-        """Rows of any fate."""
-        return self.stored + self.unchanged + self.replaced + self.rejected
 
 
 @dataclass
@@ -184,14 +148,14 @@ class Sender:
         return rows[last + 1 :] if self.on_conflict == "error" and last >= 0 else []
 
     def _account_error(self, error: Mapping[str, Any], row: int, batch: Batch, refused: list[tuple[int, str]]) -> None:
-        if error["code"] == _DUPLICATE and _about_id(error):
+        if error["code"] == DUPLICATE and about_id(error):
             if self.on_conflict == "error":
                 raise self._conflict(error, batch.places[row])
             self.tally.unchanged += 1
         elif error["code"] in _STOP:
             raise driver.WriteError(error.get("errmsg", ""), error["code"], dict(error))
         else:
-            refused.append((row, _reason(error)))
+            refused.append((row, reason(error)))
 
     def _conflict(self, error: Mapping[str, Any], place: tuple[int, str | None]) -> ConflictError:
         position, source = place
@@ -218,7 +182,7 @@ class Sender:
         if getattr(error, "code", None) not in _ABOUT_ROWS:
             raise error
         if len(rows) == 1:
-            refused.append((rows[0], _reason(getattr(error, "details", None) or {"errmsg": str(error)})))
+            refused.append((rows[0], reason(getattr(error, "details", None) or {"errmsg": str(error)})))
             return []
         half = len(rows) // 2
         return [rows[half:], rows[:half]]
@@ -290,26 +254,3 @@ class Sender:
             row = collection.find_one({"_id": identity}, {STAMP: 1}, session=session)
         stamp = None if row is None else row.get(STAMP)
         return isinstance(stamp, Timestamp) and self._before is not None and stamp > self._before
-
-
-def _about_id(error: Mapping[str, Any]) -> bool:
-    pattern = error.get("keyPattern")
-    return list(pattern) == ["_id"] if pattern else "index: _id_" in error.get("errmsg", "")
-
-
-def _reason(error: Mapping[str, Any]) -> str:
-    if error.get("code") == 121:
-        return f"it breaks the collection's validator{_broken(error.get('errInfo', {}).get('details', {}))}"
-    if error.get("code") == _DUPLICATE:
-        return f"another row has the same {', '.join(error.get('keyPattern', {'?': 1}))}, which is a unique index"
-    return f"the database refuses it: {error.get('errmsg', '')}"[:160]
-
-
-def _broken(details: Mapping[str, Any]) -> str:
-    """Name the fields that a ``$jsonSchema`` complains about."""
-    rules = details.get("schemaRulesNotSatisfied", ())
-    missing = [name for rule in rules for name in rule.get("missingProperties", ())]
-    wrong = [item["propertyName"] for rule in rules for item in rule.get("propertiesNotSatisfied", ())]
-    said = [f"missing {', '.join(missing)}"] if missing else []
-    said += [f"wrong {', '.join(wrong)}"] if wrong else []
-    return f": {'; '.join(said)}" if said else ""

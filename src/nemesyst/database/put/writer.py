@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 import bson
 from pymongo.errors import PyMongoError
 
+from nemesyst.database.put.batch import Batch, Tally
 from nemesyst.database.put.encoder import Encoder
 from nemesyst.database.put.keys import check_collection, key_fields
 from nemesyst.database.put.rejected import rejected
 from nemesyst.database.put.rows import Refused, Row, rows
 from nemesyst.database.put.schema import checker
-from nemesyst.database.put.sender import Batch, Sender, Tally
+from nemesyst.database.put.sender import Sender
 from nemesyst.database.put.target import Target, prepare
 from nemesyst.database.translate import translate, translated
 from nemesyst.errors import RecordError, SettingsError

@@ -42,7 +42,7 @@ class BoundFeed:
         self.epoch = 0
         self._source = source
         self._watch = watch
-        self._assembler = Assembler(self.spec.inputs or (), self.spec.targets or ())
+        self._assembler = Assembler(self.spec.inputs or (), self.spec.targets or (), self.spec.missing)
         self._parts: dict[str, Self] = {}
         self._rows: int | None = None
 
@@ -137,13 +137,17 @@ class BoundFeed:
         part = None if self.spec.split is None else self.part
         for columns, rows in self._source.columns(part):
             try:
-                arrays = self._assembler.arrays(columns)
+                arrays, kept = self._assembler.arrays(columns)
             except FieldError as error:
                 raise FieldError(f"feed of {self.spec.collection}: {error.message}", error.remedy) from None
+            if not arrays:
+                continue
             ids = columns.ids() if with_ids else []
-            if rows is not None:
-                arrays = {name: values[rows] for name, values in arrays.items()}
-                ids = [value for value, mine in zip(ids, rows, strict=True) if mine] if with_ids else []
+            mine = rows
+            if kept is not None:
+                ids, mine = _chosen(ids, kept), None if rows is None else rows[kept]
+            if mine is not None:
+                ids, arrays = _chosen(ids, mine), {name: values[mine] for name, values in arrays.items()}
             yield ids, arrays
 
     def to_numpy(self) -> Batch:
@@ -169,6 +173,11 @@ class BoundFeed:
     def estimate(self) -> int | None:
         """About how many rows an epoch has: those of the last one, else by the server's counters; None if unknown."""
         return self._rows if self._rows is not None else self._source.estimate(self.part)
+
+
+def _chosen(values: list[Any], rows: Any) -> list[Any]:
+    """Those of a list's values whose row is chosen; an empty list stays one."""
+    return [value for value, mine in zip(values, rows, strict=False) if mine]
 
 
 def _rows(arrays: Batch) -> int:

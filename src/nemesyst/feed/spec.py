@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import xxhash
 from bson import json_util
@@ -64,6 +64,8 @@ class Feed:
         batch_size: Rows of a batch; the last one of an epoch may be shorter.
         shuffle: Whether rows are shuffled within blocks, anew in each epoch.
         seed: Seed of the shuffle.
+        missing: What becomes of values that are missing or null: ``"error"``; ``"nan"``; ``"drop"``, which leaves
+            the row out; or a number to stand for them.
 
     Raises:
         FeedError: An argument does not fit; ``PipelineError`` for the pipeline.
@@ -81,6 +83,7 @@ class Feed:
     batch_size: int = 256
     shuffle: bool = False
     seed: int = 0
+    missing: Literal["error", "nan", "drop"] | float = "error"
 
     def __post_init__(self) -> None:
         if not isinstance(self.collection, str) or not self.collection:
@@ -93,6 +96,8 @@ class Feed:
             raise FeedError(
                 f"Feed: split={self.split!r} is not a nm.Split", "Write nm.Split(validation=0.1, test=0.1)."
             )
+        if isinstance(self.missing, bool) or self.missing not in ("error", "nan", "drop"):
+            _set(self, "missing", _number(self.missing))
         _set(self, "pipeline", load_pipeline(self.pipeline))
         _set(self, "params", dict(self.params or {}))
         _set(self, "inputs", _fields("inputs", self.inputs))
@@ -132,6 +137,12 @@ class Feed:
     def fingerprint(self) -> str:
         """A digest of the specification that does not depend on the machine or on how it was written."""
         return xxhash.xxh3_128_hexdigest(json.dumps(self.as_dict(), sort_keys=True).encode())
+
+
+def _number(missing: Any) -> float:
+    if isinstance(missing, bool) or not isinstance(missing, int | float) or missing != missing:  # noqa: PLR0124 - NaN
+        raise FeedError(f"Feed: missing={missing!r}", 'It is "error", "nan", "drop", or a number.')
+    return float(missing)
 
 
 def _set(spec: Feed, name: str, value: object) -> None:

@@ -49,6 +49,9 @@ GOOD = "import nemesyst as nm\n@nm.wrangler(into='good')\ndef good(run, count: i
             "--address holds a password",
         ),
         (["models", "list", "--address", "http://db/"], "http://db/"),
+        (["feed", "nope"], "no collection 'nope'"),
+        (["feed", "good", "--pipeline", "nope.json"], "pipeline file nope.json cannot be read"),
+        (["feed", "good", "--param", "x"], "expected NAME=VALUE"),
         (["db", "status", "--address", "mongodb://db/"], "for the embedded server alone"),
     ],
 )
@@ -117,6 +120,19 @@ def test_arguments_come_from_line_then_variable_then_file(nemesyst, tmp_path, hu
         hub.db.drop_collection("good")
         assert nemesyst("run", "good.py", *words, **variables).returncode == 0
         assert hub.db.good.count_documents({}) == count
+
+
+def test_a_feed_is_shown_with_its_arrays_and_rows(nemesyst, tmp_path, hub):
+    hub.put("rows", [{"i": i, "air": i / 2, "site": i % 4} for i in range(100)], key="i")
+    (tmp_path / "p.json").write_text('[{"$match": {"site": {"$param": "site"}}}]')
+    options = ["--pipeline", "p.json", "--param", "site=3", "--inputs", "air,i", "--targets", "site"]
+    told = json.loads(nemesyst("feed", "rows", *options, "--json").stdout)
+    assert told["rows"] == 25
+    assert told["arrays"] == {
+        "x": {"dtype": "float32", "shape": "(rows, 2)"},
+        "y": {"dtype": "int64", "shape": "(rows)"},
+    }
+    assert "25 rows in" in nemesyst("feed", "rows", *options).stdout
 
 
 def test_a_script_with_a_syntax_error_is_told_with_its_line(nemesyst, tmp_path):

@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 import nemesyst
-from nemesyst.cli import db, models, put, stages
+from nemesyst.cli import db, feed, models, put, stages
 from nemesyst.errors import NemesystError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app = typer.Typer(
 app.add_typer(db.app, name="db")
 stages.register(app)
 put.register(app)
+feed.register(app)
 app.add_typer(models.app, name="models")
 
 

@@ -94,11 +94,18 @@ def running(*nodes):
 
 
 def until(holds):
-    """Return when something holds, by asking the servers again and again."""
+    """Return when something holds, by asking the servers again and again; one that recovers may refuse to answer."""
     end = time.monotonic() + PATIENCE
-    while not holds():
+    while not _answers(holds):
         assert time.monotonic() < end, "it did not come to pass"
         time.sleep(0.05)
+
+
+def _answers(holds):
+    try:
+        return holds()
+    except PyMongoError:
+        return False
 
 
 class ReplicaSet:

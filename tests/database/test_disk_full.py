@@ -46,7 +46,7 @@ def test_a_disk_that_gets_full_is_told_soon_and_what_was_stored_is_there_when_it
             hub.put("rows", endless(), key=key)
         assert "Free some room" in error.value.remedy
         stored = int(re.search(r"(\d+) rows are stored", error.value.message)[1])
-    with pytest.raises(DiskFullError, match=r"MB are needed to start"):
+    with pytest.raises(DiskFullError, match=r"MB are needed to start|is full"):  # it may still be trying
         nm.connect(home=small / "home")
     subprocess.run(["mount", "-o", "remount,size=2g", small], check=True)
     with nm.connect(home=small / "home") as hub:

@@ -23,22 +23,19 @@ if TYPE_CHECKING:
 
     from nemesyst.hub import Hub
 
-PANEL = "Every command"
 INTERRUPTED = 130
 TERMINATED = 143
 
 COMMON: dict[str, Any] = {
-    "home": Annotated[Path | None, typer.Option(help="Folder of the embedded server.", rich_help_panel=PANEL)],
+    "home": Annotated[Path | None, typer.Option(help="Folder of the embedded server.")],
     "address": Annotated[
         str | None,
-        typer.Option(help="Address of a MongoDB; its password belongs in NEMESYST_PASSWORD.", rich_help_panel=PANEL),
+        typer.Option(help="Address of a MongoDB; its password belongs in NEMESYST_PASSWORD."),
     ],
-    "database": Annotated[
-        str | None, typer.Option(help="Database that holds your collections.", rich_help_panel=PANEL)
-    ],
-    "state": Annotated[str | None, typer.Option(help="Database that holds models and runs.", rich_help_panel=PANEL)],
-    "quiet": Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.", rich_help_panel=PANEL)],
-    "json": Annotated[bool, typer.Option("--json", help="Print the result as one JSON value.", rich_help_panel=PANEL)],
+    "database": Annotated[str | None, typer.Option(help="Database that holds your collections.")],
+    "state": Annotated[str | None, typer.Option(help="Database that holds models and runs.")],
+    "quiet": Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")],
+    "json": Annotated[bool, typer.Option("--json", help="Print the result as one JSON value.")],
 }
 """Options that every command takes after its own."""
 

@@ -17,6 +17,7 @@ app = typer.Typer(
     help="Deep learning straight from your database.",
     invoke_without_command=True,
     add_completion=False,
+    rich_markup_mode=None,  # plain help: Rich would take a third of its time
     pretty_exceptions_enable=False,
 )
 app.add_typer(db.app, name="db")

@@ -152,7 +152,18 @@ def test_the_version_is_printed(nemesyst):
     assert nemesyst("--version").stdout.strip() == "0.1.0"
 
 
-def test_a_reader_that_goes_away_ends_the_command_quietly(hub, home, names):
-    command = f"{sys.executable} -m nemesyst_cli models --help | head -1"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+def test_a_reader_that_goes_away_ends_the_command_quietly(hub, home, names, tmp_path):
+    lines = "import nemesyst as nm\n@nm.wrangler(into='c')\ndef f(run):\n    for i in range(20000): print('x' * 80)\n    yield {}\n"
+    (tmp_path / "talk.py").write_text(lines)  # far more than a pipe holds
+    where = f"--home {home} --database {names['database']} --state {names['state']}"
+    command = f"{sys.executable} -m nemesyst_cli wrangle talk.py {where} | head -1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout == "wrangle f: started\n"
     assert "Traceback" not in done.stderr
+
+
+def test_an_argument_of_a_function_goes_before_a_setting_of_its_name(nemesyst, tmp_path, hub):
+    (tmp_path / "good.py").write_text(GOOD)
+    (tmp_path / "nemesyst.toml").write_text("[args]\ngood = 5\n")
+    assert nemesyst("run", "good.py", "--arg", "good.count=2").returncode == 0
+    assert hub.db.good.count_documents({}) == 2

@@ -88,12 +88,13 @@ def _nested(settings: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     for name, value in given.items():
         function, dot, argument = name.partition(".")
         if dot:
-            merged[function] = {**merged.get(function, {}), argument: value}
+            old = merged.get(function)
+            merged[function] = {**(old if isinstance(old, dict) else {}), argument: value}
         else:
             merged[name] = value
-            for inner in [key for key, old in merged.items() if isinstance(old, dict) and name in old]:
+            for inner in [key for key, table in merged.items() if isinstance(table, dict) and name in table]:
                 merged[inner] = {
-                    key: old for key, old in merged[inner].items() if key != name or f"{inner}.{key}" in given
+                    key: kept for key, kept in merged[inner].items() if key != name or f"{inner}.{key}" in given
                 }
     return merged
 

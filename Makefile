@@ -8,7 +8,7 @@ TEST_DATA := $(if $(NEMESYST_DATA),$(NEMESYST_DATA),$(abspath ../shared/data))
 
 FIND_MONGOD := from pathlib import Path; from nemesyst.database.embedded.binary import find_mongod; print(find_mongod(None, Path('.venv').absolute()).path)
 
-.PHONY: demo test quick soak core lint bench docs clean help
+.PHONY: demo test quick soak core lint bench bench-peers docs clean help
 
 help:
 	@echo "make demo [DATA=folder]  the main job on the embedded database and real data"
@@ -16,7 +16,8 @@ help:
 	@echo "make quick               the quick tests, in under 2 minutes"
 	@echo "make soak                the long chaos runs"
 	@echo "make core                the core's tests, with no extra installed"
-	@echo "make lint | bench | docs | clean"
+	@echo "make bench               all benchmarks; make bench-peers before installs what they are compared with"
+	@echo "make lint | docs | clean"
 
 demo: .venv/demo
 	$(BIN)/nemesyst run examples/digits.py
@@ -42,11 +43,13 @@ lint: .venv/dev
 bench: .venv/dev
 	for file in benchmarks/*.py; do echo "== $$file"; NEMESYST_DATA="$(TEST_DATA)" $(BIN)/python $$file || exit 1; done
 
+bench-peers: .venv-peers/done
+
 docs: .venv/dev
 	$(BIN)/python -m typer nemesyst.cli.main utils docs --name nemesyst --output docs/cli.md
 
 clean:
-	rm -rf .venv .venv-core .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-core .venv-peers .mypy_cache .ruff_cache .pytest_cache
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -62,4 +65,9 @@ clean:
 .venv-core/done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-core
 	.venv-core/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e . pytest pytest-randomly pytest-timeout hypothesis
+	touch $@
+
+.venv-peers/done: benchmarks/peers/requirements.txt
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	touch $@

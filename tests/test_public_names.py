@@ -10,7 +10,7 @@ from nemesyst import errors
 pytestmark = pytest.mark.core
 
 NAMES = {
-    "Batch", "BoundFeed", "Feed", "Hub", "Models", "NemesystError", "PutReport", "Run", "Split", "Trained", "Version",
+    "AsOf", "Batch", "BoundFeed", "Feed", "Hub", "Models", "NemesystError", "PutReport", "Run", "Split", "Trained", "Version", "Window",
     "connect", "learner", "predictor", "unpack", "wrangler",
 }  # fmt: skip
 

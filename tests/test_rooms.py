@@ -15,6 +15,7 @@ ROOT = Path(nemesyst.__file__).parent
 ROOMS = [
     "errors",
     "types",
+    "lazy",
     "settings",
     "frameworks",
     "database",
@@ -37,6 +38,7 @@ HEAVY = {
     "matplotlib",
     "keras",
     "jax",
+    "tensorflow",
     "nicegui",
     "fastapi",
 }
@@ -72,7 +74,7 @@ def test_a_room_imports_only_rooms_to_its_left_and_only_their_front_door(path):
         assert ROOMS.index(other) < ROOMS.index(room), f"{path} imports {module}"
         assert module.count(".") == 1, f"{path} imports {module}, not the room's front door"
         if room == "frameworks":
-            assert other in ("errors", "types")
+            assert other in ("errors", "types", "lazy")
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))

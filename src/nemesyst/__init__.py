@@ -2,7 +2,7 @@
 
 from nemesyst.database import unpack
 from nemesyst.errors import NemesystError
-from nemesyst.feed import BoundFeed, Feed, Split
+from nemesyst.feed import AsOf, BoundFeed, Feed, Split, Window
 from nemesyst.hub import Hub, connect
 from nemesyst.models import Models
 from nemesyst.stages import Run, Trained, learner, predictor, wrangler
@@ -11,6 +11,7 @@ from nemesyst.types import Batch, PutReport, Version
 __version__ = "0.1.0"
 
 __all__ = [
+    "AsOf",
     "Batch",
     "BoundFeed",
     "Feed",
@@ -22,6 +23,7 @@ __all__ = [
     "Split",
     "Trained",
     "Version",
+    "Window",
     "connect",
     "learner",
     "predictor",

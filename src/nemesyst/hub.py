@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from nemesyst.database import Connection, check_database, put
+from nemesyst.database import Connection, Reconnect, check_database, preference_of, put
 from nemesyst.errors import FeedError, SettingsError
-from nemesyst.feed import BoundFeed, Feed, bind
+from nemesyst.feed import Asked, BoundFeed, Explanation, Feed, Place, Shard, bind, explain
 from nemesyst.models import Models
 from nemesyst.settings import Settings, load_settings
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from pymongo.database import Database
 
-    from nemesyst.database import embedded
+    from nemesyst.database import RateLimit, embedded
+    from nemesyst.feed import cache
     from nemesyst.types import PutReport
 
 
@@ -59,14 +60,20 @@ def connect_settings(settings: Settings) -> Hub:
             options["username"] = settings.username
         if settings.password is not None:
             options["password"] = settings.password.get_secret_value()
-        connection = Connection(settings.address.get_secret_value(), timeout=settings.timeout, options=options)
+        address = settings.address.get_secret_value()
+        connection = Connection(address, timeout=settings.timeout, options=options)
+        connection.again = Reconnect(address, timeout=settings.timeout, options=options)
         return Hub(connection, settings)
     from nemesyst.database import embedded  # here: it needs a Unix, and a hub with an address does not
 
     server = embedded.open_embedded(settings.home, mongod=settings.mongod, cache_gb=settings.cache_gb)
     try:
         options |= {"username": server.username, "password": server.password}
-        return Hub(Connection(server.uri, timeout=max(settings.timeout, 30), options=options), settings, server)
+        connection = Connection(server.uri, timeout=max(settings.timeout, 30), options=options)
+        connection.again = Reconnect(
+            None, timeout=settings.timeout, options=settings.options, home=settings.home, mongod=settings.mongod
+        )
+        return Hub(connection, settings, server)
     except BaseException:
         server.close()
         raise
@@ -165,7 +172,17 @@ class Hub:
         )
 
     def feed(
-        self, spec: Feed | Mapping[str, Any] | str, *, params: Mapping[str, Any] | None = None, **arguments: Any
+        self,
+        spec: Feed | Mapping[str, Any] | str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        as_of: Any = None,
+        shard: tuple[int, int] | None = None,
+        even: bool = False,
+        cache: bool = True,
+        read_preference: str | None = None,
+        bytes_per_second: float | None = None,
+        **arguments: Any,
     ) -> BoundFeed:
         """Bind a feed to this database.
 
@@ -173,21 +190,63 @@ class Hub:
             spec: A :class:`nemesyst.Feed`; the recorded feed of a version (``version.feed``); or the name of a
                 collection and the arguments of one.
             params: Values of the pipeline's parameters; they come before the specification's own.
+            as_of: The cutoff: a ``datetime``, an ISO text or a cluster time; None: now.
+            shard: Rank and number of ranks, each of which gets its share of the rows.
+            even: Whether all ranks make the same number of batches, which then differ a little in size.
+            cache: Whether decoded rows are kept on this machine.
+            read_preference: Which members are read, such as ``"secondary"``; None: as the hub reads.
+            bytes_per_second: How fast to read at most, so that the database's other work is not disturbed.
             arguments: With a name: arguments of :class:`nemesyst.Feed`.
 
         Raises:
             FeedError: No such collection, a pipeline that the server refuses, a field that no document has.
         """
-        if isinstance(spec, Mapping):
-            spec = Feed.from_dict(spec)
-        if isinstance(spec, Feed):
-            if arguments:
-                raise FeedError(
-                    f"hub.feed: a nm.Feed and {', '.join(arguments)} are given",
-                    "Put them into the nm.Feed, or give the name of a collection instead of it.",
-                )
-            return bind(self._connection, self._database, spec, params=params)
-        return bind(self._connection, self._database, _spec(spec, params, arguments))
+        if isinstance(spec, str):
+            spec = _spec(spec, params, arguments)
+        elif arguments and isinstance(spec, Feed | Mapping):
+            raise FeedError(
+                f"hub.feed: a nm.Feed and {', '.join(arguments)} are given",
+                "Put them into the nm.Feed, or give the name of a collection instead of it.",
+            )
+        place = Place(
+            self._connection,
+            self._database,
+            self.settings.state,
+            self._cache() if cache else None,
+            None if read_preference is None else preference_of(read_preference),
+            None if bytes_per_second is None else _limit(bytes_per_second),
+        )
+        return bind(place, spec, params=params, asked=Asked(as_of, _shard(shard, even=even)))
+
+    def explain(self, spec: Feed | str, *, params: Mapping[str, Any] | None = None, **arguments: Any) -> Explanation:
+        """How a feed would be read, and why: what runs in chunks, and which index it uses or lacks. Reads no rows.
+
+        Args:
+            spec: A :class:`nemesyst.Feed`, or the name of a collection and the arguments of one.
+            params: Values of the pipeline's parameters.
+            arguments: With a name: arguments of :class:`nemesyst.Feed`.
+
+        Raises:
+            FeedError: No such collection, or a pipeline that the server refuses.
+        """
+        made = spec if isinstance(spec, Feed) else _spec(spec, params, arguments)
+        if params is not None and not isinstance(params, Mapping):
+            raise FeedError(f"hub.explain: params={params!r} is not a dict", 'Write params={"site": 12}.')
+        filled = made.with_(params={**(made.params or {}), **(params or {})})
+        return explain(Place(self._connection, self._database, self.settings.state), filled)
+
+    def _cache(self) -> cache.Cache | None:
+        from nemesyst.feed import cache
+
+        return cache.Cache.of(self.settings) if self.settings.cache_size else None
+
+
+def _shard(shard: Any, *, even: bool) -> Shard:
+    pair = (0, 1) if shard is None else tuple(shard) if isinstance(shard, tuple | list) else ()
+    whole = len(pair) == 2 and all(isinstance(n, int) and not isinstance(n, bool) for n in pair)
+    if not whole or not 0 <= pair[0] < pair[1]:
+        raise FeedError(f"hub.feed: shard={shard!r}", "Give (rank, number of ranks), such as shard=(0, 4).")
+    return Shard(pair[0], pair[1], bool(even))
 
 
 def _check_databases(database: str, state: str) -> None:
@@ -206,3 +265,9 @@ def _spec(collection: str, params: Mapping[str, Any] | None, arguments: Mapping[
         raise FeedError(
             f"hub.feed: {str(error).removeprefix('Feed.__init__() ')}", "See help(nemesyst.Feed)."
         ) from None
+
+
+def _limit(bytes_per_second: float) -> RateLimit:
+    from nemesyst.database import RateLimit
+
+    return RateLimit(bytes_per_second)

@@ -54,6 +54,7 @@ class Settings(BaseSettings):
     timeout: float = Field(3.0, gt=0, le=3600, description="seconds to look for the database before giving up")
     home: Path = Field(Path(".nemesyst"), description="folder of the embedded server and of the cache")
     cache: Path | None = Field(None, description="folder of what may be deleted at any time; none: cache in home")
+    cache_size: float = Field(20.0, ge=0, description="disk that the cache of decoded rows takes, in GB; 0: no cache")
     mongod: Path | None = Field(None, description="mongod to run as the embedded server; none: the extra's, or PATH's")
     cache_gb: float = Field(0.5, ge=0.25, description="memory that the embedded server caches data in, in GB")
     data: Path | None = Field(None, description="folder of data files for demos, tests and benchmarks")

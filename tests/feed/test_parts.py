@@ -61,11 +61,11 @@ KNOWN = [0.389829748391, 0.655198435945, 0.444849953971, 0.841290924273]
 
 def test_a_row_that_is_named_train_is_divided_by_the_shares():
     named = np.array(["train", "test"] * 500)
-    chosen = parts(Split(field="part", validation=0.3), np.arange(1000), named, 1000)
+    chosen = parts(Split(field="part", validation=0.3), np.arange(1000), named, None, 1000)
     assert set(chosen[named == "test"]) == {2}
     assert 100 < (chosen[named == "train"] == 1).sum() < 200
 
 
 def test_a_name_that_is_no_part_is_told():
     with pytest.raises(FieldError, match="'tset'"):
-        parts(Split(field="part"), None, np.array(["train", "tset"]), 2)
+        parts(Split(field="part"), None, np.array(["train", "tset"]), None, 2)

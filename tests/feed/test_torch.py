@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from nemesyst.errors import FeedError
-from nemesyst.frameworks import torch_dataset
+from nemesyst.frameworks.torch_dataset import torch_dataset
 
 torch = pytest.importorskip("torch", reason="needs the torch extra")
 
@@ -28,7 +27,10 @@ def test_tensors_share_memory_with_the_batch():
     assert tensor[0, 0] == 7
 
 
-def test_worker_processes_are_refused_with_the_reason(rows):
-    loader = torch.utils.data.DataLoader(rows.to_torch(), batch_size=None, num_workers=1)
-    with pytest.raises(FeedError, match="num_workers"):
-        list(loader)
+def test_worker_processes_give_the_batches_of_one_process(rows):
+    alone = list(rows)
+    loader = torch.utils.data.DataLoader(rows.to_torch(), batch_size=None, num_workers=2)
+    shared = list(loader)
+    assert len(shared) == len(alone) == 3
+    for one, other in zip(alone, shared, strict=True):
+        assert np.array_equal(one["x"], other["x"].numpy())

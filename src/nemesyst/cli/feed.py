@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
     command(app, "feed")(feed)
 
 
-def feed(  # noqa: PLR0917 - the options of the command
+def feed(  # noqa: PLR0913, PLR0917 - the options of the command
     session: Session,
     collection: Annotated[str, typer.Argument(help="Where the rows are.")],
     pipeline: Annotated[Path | None, typer.Option(help="JSON file with aggregation stages.")] = None,
@@ -32,9 +32,15 @@ def feed(  # noqa: PLR0917 - the options of the command
     targets: Fields = None,
     missing: Annotated[str, typer.Option(help="For missing values: error, nan, drop, or a number.")] = "error",
     batch_size: Annotated[int, typer.Option(help="Rows of a batch.", min=1)] = 256,
+    as_of: Annotated[str | None, typer.Option(help="The rows of that moment.", metavar="TIME")] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Tell how it would be read, and read nothing.")] = False,
 ) -> None:
     """Read one epoch of a feed, and show its arrays, rows and rate."""
     with session.connect(create=False) as hub:
+        if explain:
+            found = hub.explain(collection, pipeline=pipeline, params=dict(_parameter(text) for text in param or ()))
+            session.result(found.as_dict(), "\n".join(found.lines()))
+            return
         bound = hub.feed(
             collection,
             pipeline=pipeline,
@@ -43,6 +49,8 @@ def feed(  # noqa: PLR0917 - the options of the command
             targets=_fields(targets),
             missing=_choice(missing),
             batch_size=batch_size,
+            as_of=as_of,
+            cache=False,
         )
         start, rows, first = time.monotonic(), 0, None
         with progress(session, "reading", bound.estimate(), "rows") as bar:

@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 import nemesyst
-from nemesyst.cli import db, feed, models, put, stages
+from nemesyst.cli import cache, db, feed, models, put, stages
 from nemesyst.errors import NemesystError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ stages.register(app)
 put.register(app)
 feed.register(app)
 app.add_typer(models.app, name="models")
+app.add_typer(cache.app, name="cache")
 
 
 @app.callback()

@@ -1,36 +1,87 @@
 """The only room that imports PyMongo: connecting, the embedded server, documents, blobs."""
 
+from typing import TYPE_CHECKING
+
 from nemesyst.database import blobs
 from nemesyst.database.connection import Connection, Server, check_database
 from nemesyst.database.csvfile import parse_cell
 from nemesyst.database.documents import STAMP, is_packed, pack, unpack, unpack_document
 from nemesyst.database.files import Source, open_source
 from nemesyst.database.put import OnConflict, Row, check_put, put
-from nemesyst.database.raw import RawReader
-from nemesyst.database.reading import check_pipeline, estimated_rows
+from nemesyst.database.reading import (
+    CollectionKind,
+    check_pipeline,
+    estimated_rows,
+    kind_of_collection,
+    preference_of,
+    round_trip,
+)
+from nemesyst.database.reconnect import Reconnect
 from nemesyst.database.translate import redact, translate, translated
+from nemesyst.lazy import later
+
+if TYPE_CHECKING:
+    from nemesyst.database.cutoff import Changes, Cutoff, RateLimit, Reread, as_time, present_time
+    from nemesyst.database.keeping import Keeping, KeptSet
+    from nemesyst.database.raw import RawReader
+    from nemesyst.database.stopping import Stopper
+    from nemesyst.database.unchanged import insert_new, unchanged
+
+__getattr__ = later(
+    __name__,
+    {
+        "Changes": "cutoff",
+        "Cutoff": "cutoff",
+        "Keeping": "keeping",
+        "KeptSet": "keeping",
+        "RateLimit": "cutoff",
+        "RawReader": "raw",
+        "Reread": "cutoff",
+        "Stopper": "stopping",
+        "as_time": "cutoff",
+        "insert_new": "unchanged",
+        "present_time": "cutoff",
+        "unchanged": "unchanged",
+    },
+)
 
 __all__ = [
     "STAMP",
+    "Changes",
+    "CollectionKind",
     "Connection",
+    "Cutoff",
+    "Keeping",
+    "KeptSet",
     "OnConflict",
+    "RateLimit",
     "RawReader",
+    "Reconnect",
+    "Reread",
     "Row",
     "Server",
     "Source",
+    "Stopper",
+    "as_time",
     "blobs",
     "check_database",
     "check_pipeline",
     "check_put",
     "estimated_rows",
+    "insert_new",
     "is_packed",
+    "kind_of_collection",
     "open_source",
     "pack",
     "parse_cell",
+    "preference_of",
+    "present_time",
     "put",
     "redact",
+    "round_trip",
     "translate",
     "translated",
+    "unchanged",
     "unpack",
     "unpack_document",
 ]

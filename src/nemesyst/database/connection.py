@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
     from pymongo.database import Database
 
+    from nemesyst.database.reconnect import Reconnect
+
 Document = dict[str, Any]
 Result = TypeVar("Result")
 
@@ -64,6 +66,7 @@ class Connection:
     def __init__(self, address: str, *, timeout: float, options: Mapping[str, Any] | None = None) -> None:
         self.address = shown(address)
         self.closed = False
+        self.again: Reconnect | None = None  # how another process connects; set by who connects
         defaults = {
             "w": "majority",
             "journal": True,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pymongo import errors as driver
+from pymongo.read_preferences import make_read_preference, read_pref_mode_from_name
 
 from nemesyst.database.translate import redact, translated
-from nemesyst.errors import PipelineError
+from nemesyst.errors import PipelineError, SettingsError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,6 +17,32 @@ if TYPE_CHECKING:
     from nemesyst.database.connection import Connection
 
 _NO_RIGHT = 13
+
+
+@dataclass(frozen=True)
+class CollectionKind:
+    """What a collection is.
+
+    Attributes:
+        view_on: Of a view: the collection that it is over.
+        pipeline: Of a view: its stages.
+        time_field: Of a time-series collection: the field of its time.
+    """
+
+    view_on: str | None = None
+    pipeline: Sequence[Mapping[str, Any]] = ()
+    time_field: str | None = None
+
+
+def kind_of_collection(connection: Connection, database: str, collection: str) -> CollectionKind | None:
+    """What a collection is; None if there is none of that name."""
+    with translated(f"reading {database}"):
+        for found in connection.client[database].list_collections(filter={"name": collection}):
+            options = found.get("options", {})
+            if found.get("type") == "view":
+                return CollectionKind(options["viewOn"], tuple(options.get("pipeline", ())))
+            return CollectionKind(time_field=options.get("timeseries", {}).get("timeField"))
+    return None
 
 
 def check_pipeline(connection: Connection, database: str, collection: str, stages: Sequence[Mapping[str, Any]]) -> None:
@@ -55,3 +83,23 @@ def estimated_rows(
             return rows.count_documents(query, maxTimeMS=_PATIENCE_MS)
         except driver.ExecutionTimeout:
             return None
+
+
+def preference_of(name: str) -> Any:
+    """A read preference by its name, such as ``"secondary"`` or ``"secondaryPreferred"``.
+
+    Raises:
+        SettingsError: There is no such preference.
+    """
+    known = {
+        each.lower(): each for each in ("primary", "primaryPreferred", "secondary", "secondaryPreferred", "nearest")
+    }
+    if str(name).lower() not in known:
+        raise SettingsError(f"read_preference={name!r}", nearest(str(name), list(known.values())))
+    return make_read_preference(read_pref_mode_from_name(known[str(name).lower()]), None)
+
+
+def round_trip(connection: Connection) -> float:
+    """About how long the nearest member of a server takes to answer, in s; 0 while it is not known."""
+    members = connection.client.topology_description.server_descriptions().values()
+    return min((member.round_trip_time or 0.0 for member in members), default=0.0)

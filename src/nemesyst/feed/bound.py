@@ -1,50 +1,71 @@
-"""A feed bound to a database: batches of rows, in parts, for any framework."""
+"""A feed bound to a database: batches of rows or windows, in parts, for any framework."""
 
 from __future__ import annotations
 
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
-
-from nemesyst.errors import FeedError, FieldError
-from nemesyst.feed.assemble import Assembler
-from nemesyst.feed.source import Source
+from nemesyst.errors import DatabaseError, FeedError
+from nemesyst.feed.split import PARTS
+from nemesyst.feed.table import ID
+from nemesyst.frameworks import Conversions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    import torch
-    from torch.utils.data import IterableDataset
-
-    from nemesyst.database import Connection
-    from nemesyst.feed.spec import Feed
+    from nemesyst.database import Changes
+    from nemesyst.feed.binding.bound_rows import Binding
+    from nemesyst.feed.binding.family import Family
+    from nemesyst.feed.order import Leg
+    from nemesyst.feed.recipe import Recipe
+    from nemesyst.frameworks import Layout
     from nemesyst.types import Batch
 
-_BLOCK_ROWS = 8192
-"""Rows that are shuffled together, if that is more than 16 batches."""
+_AHEAD_CHUNKS = 6
+"""Chunks that may wait to be used."""
 
 
-class BoundFeed:
+class BoundFeed(Conversions):
     """Batches of one part of a feed; each iteration is the next epoch.
 
     Made by ``hub.feed``. ``train``, ``validation`` and ``test`` are feeds of their own; without a split the
     train part is the feed itself.
 
     Args:
-        source: Where to read.
+        family: What all parts share.
         part: ``"train"``, ``"validation"``, ``"test"``, or None for all rows.
         watch: Called with the number of rows of each batch that is yielded.
+        turn: Number of this worker and how many there are: which batches it gives.
     """
 
-    def __init__(self, source: Source, part: str | None = None, watch: Callable[[int], None] | None = None) -> None:
-        self.spec = source.spec
+    def __init__(
+        self,
+        family: Family,
+        part: str | None = None,
+        watch: Callable[[int], None] | None = None,
+        turn: tuple[int, int] = (0, 1),
+    ) -> None:
         self.part = part
-        self.epoch = 0
-        self._source = source
+        self._family = family
         self._watch = watch
-        self._assembler = Assembler(self.spec.inputs or (), self.spec.targets or (), self.spec.missing)
-        self._parts: dict[str, Self] = {}
-        self._rows: int | None = None
+        self._turn = turn
+
+    @property
+    def spec(self) -> Any:
+        """The specification."""
+        return self._family.binding.spec
+
+    @property
+    def epoch(self) -> int:
+        """Number of the next epoch, from 0; that of the interrupted one after :meth:`load_state_dict`."""
+        return self._family.place(self.part).epoch
+
+    @epoch.setter
+    def epoch(self, epoch: int) -> None:
+        if isinstance(epoch, bool) or not isinstance(epoch, int) or epoch < 0:
+            raise FeedError(f"feed.epoch = {epoch!r}", "Give the number of an epoch, 0 or more.")
+        self._family.place(self.part).load({"epoch": epoch, "legs": []})
 
     def __repr__(self) -> str:
         return f"<feed of {self.spec.collection}{'' if self.part is None else ' ' + self.part}, epoch {self.epoch}>"
@@ -65,90 +86,152 @@ class BoundFeed:
         return self._of("test")
 
     def _of(self, part: str) -> Self:
-        if part not in self._parts:  # one object for each part: it counts its epochs
-            self._parts[part] = type(self)(self._source, part, self._watch if part == "train" else None)
-        return self._parts[part]
+        return type(self)(self._family, part, self._watch if part == "train" else None)
 
-    def lineage(self) -> dict[str, Any]:
-        """Where the rows come from, as JSON values: specification, fingerprint, and rows of each part that was read."""
-        feeds: dict[str, BoundFeed] = {self.part or "all": self, **self._parts}
-        return {
-            "specification": self.spec.as_dict(),
-            "fingerprint": self.spec.fingerprint,
-            "rows": {name: feed._rows for name, feed in feeds.items() if feed._rows is not None},  # noqa: SLF001 - feeds of the same kind
-        }
+    @property
+    def rows(self) -> dict[str, int]:
+        """Rows (or windows) of each part that this process has gone through, as in the last whole epoch."""
+        return self._family.rows
 
     def watched(self, watch: Callable[[int], None]) -> Self:
         """The same feed, telling ``watch`` the rows of each batch; of its parts only the train part does."""
-        return type(self)(self._source, self.part, watch)
+        return type(self)(self._family, self.part, watch)
 
     def __iter__(self) -> Iterator[Batch]:
-        for _, batch in self._epoch(with_ids=False):
-            yield batch
+        return self._epoch(ids=False)
 
     def with_ids(self) -> Iterator[tuple[list[Any], Batch]]:
-        """Batches, each with the ``_id`` of its rows; one epoch.
+        """Batches, each with the ``_id`` of its rows (of a window: of its last input step); one epoch.
 
         Raises:
             FieldError: A field is missing, or its values cannot be stacked.
         """
-        return self._epoch(with_ids=True)
+        if self.spec.window is not None and self.spec.window.every is not None:
+            raise FeedError("with_ids: a step of a regular grid is no document", "Leave every= out.")
+        for batch in self._epoch(ids=True):
+            yield batch.pop(ID).tolist(), batch
 
-    def _epoch(self, *, with_ids: bool) -> Iterator[tuple[list[Any], Batch]]:
-        epoch, self.epoch = self.epoch, self.epoch + 1
-        rows = 0
-        for number, block in enumerate(self._blocks(with_ids=with_ids)):
-            ids, arrays = self._shuffled(block, epoch, number) if self.spec.shuffle else block
-            length = _rows(arrays)
-            rows += length
-            for start in range(0, length, self.spec.batch_size):
-                here = slice(start, start + self.spec.batch_size)
-                if self._watch is not None:
-                    self._watch(min(self.spec.batch_size, length - start))
-                yield ids[here], {name: values[here] for name, values in arrays.items()}
-        self._rows = rows
-
-    def _shuffled(self, block: tuple[list[Any], Batch], epoch: int, number: int) -> tuple[list[Any], Batch]:
-        ids, arrays = block
-        order = np.random.default_rng([self.spec.seed, epoch, number]).permutation(_rows(arrays))
-        return [ids[i] for i in order] if ids else ids, {name: values[order] for name, values in arrays.items()}
-
-    def _blocks(self, *, with_ids: bool) -> Iterator[tuple[list[Any], Batch]]:
-        """Rows in blocks of whole batches, so that only the last batch of the epoch is short."""
-        size = max(16, _BLOCK_ROWS // self.spec.batch_size) * self.spec.batch_size
-        ids: list[Any] = []
-        pieces: list[Batch] = []
-        rows = 0
-        for found, arrays in self._pieces(with_ids=with_ids):
-            ids += found
-            pieces.append(arrays)
-            rows += _rows(arrays)
-            while rows >= size:
-                whole = _joined(pieces)
-                yield ids[:size], {name: values[:size] for name, values in whole.items()}
-                ids, pieces, rows = ids[size:], [{name: values[size:] for name, values in whole.items()}], rows - size
-        if rows:
-            yield ids, _joined(pieces)
-
-    def _pieces(self, *, with_ids: bool) -> Iterator[tuple[list[Any], Batch]]:
-        """Rows of this part as they come from the server."""
-        if self.spec.split is None and self.part in ("validation", "test"):
+    def _epoch(self, *, ids: bool) -> Iterator[Batch]:
+        place = self._family.place(self.part)
+        epoch, legs = place.begin()
+        binding = self._family.binding
+        if self.part not in (None, "train") and binding.spec.split is None:
             return
-        part = None if self.spec.split is None else self.part
-        for columns, rows in self._source.columns(part):
-            try:
-                arrays, kept = self._assembler.arrays(columns)
-            except FieldError as error:
-                raise FieldError(f"feed of {self.spec.collection}: {error.message}", error.remedy) from None
-            if not arrays:
-                continue
-            ids = columns.ids() if with_ids else []
-            mine = rows
-            if kept is not None:
-                ids, mine = _chosen(ids, kept), None if rows is None else rows[kept]
-            if mine is not None:
-                ids, arrays = _chosen(ids, mine), {name: values[mine] for name, values in arrays.items()}
-            yield ids, arrays
+        for step, batch in self._run(binding, epoch, legs, ids=ids):
+            place.at(epoch, legs, binding.shard, step + 1, _rows(batch))
+            if self._watch is not None:
+                self._watch(_rows(batch))
+            yield batch
+        place.end(epoch)
+        with suppress(DatabaseError):  # an epoch out of the cache needs no server
+            binding.save()
+
+    def _run(self, binding: Binding, epoch: int, legs: tuple[Leg, ...], *, ids: bool) -> Iterator[tuple[int, Batch]]:
+        from nemesyst.feed.binding.length import check_even
+        from nemesyst.feed.epoch import cut, opened
+
+        part = None if self.part is None or binding.spec.split is None else PARTS.index(self.part)
+        shard = binding.shard
+        prepared = binding.prepared
+        if shard.even and not legs:
+            check_even(binding, part)
+        order = binding.order(epoch, part)
+        blocks, sizes = order.run(shard, legs)
+        stream = opened(binding.chunks, blocks, part, room=_AHEAD_CHUNKS, ids=ids)
+        first = legs[-1].steps if legs and legs[-1][:2] == shard[1:] else 0
+        empty = binding.empty if shard.even else None
+        try:
+            for number, found in cut(stream, sizes, empty, self._turn):
+                batch = prepared.finished(found)
+                step = first + number
+                if binding.mapped is not None and self.part in (None, "train"):
+                    index = step * shard.world + shard.rank
+                    batch = binding.mapped.apply(batch, seed=binding.spec.seed, epoch=epoch, index=index)
+                yield step, batch
+        finally:
+            stream.close()
+
+    def recorded(self) -> dict[str, Any]:
+        """Specification, statistics, categories and weights, as JSON values: ``hub.feed`` binds them to other rows.
+
+        What is stored with a version, so that evaluation and prediction transform rows as training did.
+        """
+        return self._family.binding.recorded()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where all parts are, as small JSON values, the same on every rank that has made as many steps.
+
+        The plan is stored with it, so that whoever loads it has the same rows in the same order.
+        """
+        return self._family.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state: its cutoff and plan, and in the next iteration the interrupted epoch.
+
+        Raises:
+            FeedError: The state is of another feed, or its plan can no longer be had.
+        """
+        self._family.load_state_dict(state)
+
+    def pin(self, folder: str | Path | None = None) -> Self:
+        """Keep the rows as they are, so that updates, deletes and expiry no longer matter to this feed.
+
+        Args:
+            folder: A folder to export to, as Parquet files of the decoded rows with ``lineage.json`` beside them; None:
+                the documents are kept in the state database, each content once, and whoever has the same cutoff (a
+                state, a lineage) reads those.
+
+        Raises:
+            FeedError: The server knows no cutoff; the folder cannot be written; pyarrow is not installed.
+        """
+        if folder is None:
+            self._family.pin()
+        elif not isinstance(folder, str | Path):
+            raise FeedError(f"pin: {folder!r} is not a folder", 'Give a path, such as feed.pin("export").')
+        else:
+            from nemesyst.feed.export import export
+
+            export(self._family.binding, Path(folder))
+        return self
+
+    def refresh(self) -> Self:
+        """Move on to the rows of now; epochs count on. The next epoch begins at its beginning."""
+        self._family.refresh()
+        return self
+
+    def __len__(self) -> int:
+        """How many batches an epoch has on this rank; reads what is not known yet.
+
+        Raises:
+            FeedError: The feed has a join or another step that changes while it is read.
+        """
+        from nemesyst.feed.binding.length import steps
+
+        binding = self._family.binding
+        if self.part not in (None, "train") and binding.spec.split is None:
+            return 0
+        part = None if self.part is None or binding.spec.split is None else PARTS.index(self.part)
+        return steps(binding, part)
+
+    def lineage(self) -> dict[str, Any]:
+        """Where the rows come from, as JSON values.
+
+        Specification and fingerprint; cutoff; number and digests of the chunks and their bounds; samples of each part;
+        layout, statistics, categories; version of the server. What nobody has read yet is read.
+        """
+        return self._family.lineage()
+
+    def changes(self) -> Changes:
+        """What became of the collection's rows since the cutoff.
+
+        How many were inserted (they are left out), updated, replaced and deleted, and the ``_id`` of the first of them.
+        """
+        return self._family.binding.cutoff.changes()
+
+    def unscale(self, values: Any, name: str = "y") -> Any:
+        """Predictions or targets in their own units again; an array or tensor of any framework stays one."""
+        scaler = self._family.binding.prepared.scaler
+        return values if scaler is None else scaler.unscale(values, name)
 
     def to_numpy(self) -> Batch:
         """All rows at once, as one batch; memory grows with the rows.
@@ -156,46 +239,30 @@ class BoundFeed:
         Raises:
             FeedError: There are no rows.
         """
+        from nemesyst.feed.epoch import joined, need_rows
+
         batches = list(self)
-        if not batches:
-            raise FeedError(f"{self!r} has no rows", "Check the pipeline and the split, or put rows in first.")
-        return _joined(batches)
+        need_rows(batches, self)
+        return joined(batches)
 
-    def to_torch(self, device: str | None = None) -> IterableDataset[dict[str, torch.Tensor]]:
-        """A PyTorch ``IterableDataset`` of whole batches; tensors share memory with the arrays on the CPU.
+    @property
+    def layout(self) -> Layout:
+        """Dtype of each array of a batch, and its shape behind the rows; reads the first rows."""
+        return self._family.binding.batch_layout
 
-        For a ``DataLoader`` give ``batch_size=None`` and no workers: a client does not survive a fork.
-        """
-        from nemesyst.frameworks import torch_dataset
+    def names(self) -> dict[str, tuple[str, ...]]:
+        """Fields of the columns of each array."""
+        fields = self._family.binding.chunks.source.fields
+        return {**fields.groups, **({"y": fields.targets} if fields.targets else {})}
 
-        return torch_dataset(self, device)
+    def recipe(self) -> Recipe:
+        """How another process reads the same batches; holds no secret, and does not use the connection."""
+        return self._family.recipe(self.part)
 
     def estimate(self) -> int | None:
-        """About how many rows an epoch has: those of the last one, else by the server's counters; None if unknown."""
-        return self._rows if self._rows is not None else self._source.estimate(self.part)
+        """About how many samples an epoch has on this rank; None if unknown."""
+        return self._family.estimate(self.part)
 
 
-def _chosen(values: list[Any], rows: Any) -> list[Any]:
-    """Those of a list's values whose row is chosen; an empty list stays one."""
-    return [value for value, mine in zip(values, rows, strict=False) if mine]
-
-
-def _rows(arrays: Batch) -> int:
-    return len(next(iter(arrays.values())))
-
-
-def _joined(pieces: list[Batch]) -> Batch:
-    if len(pieces) == 1:
-        return pieces[0]
-    return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
-
-
-def bind(connection: Connection, database: str, spec: Feed, *, params: Mapping[str, Any] | None = None) -> BoundFeed:
-    """Bind a specification to a database, having checked what can be checked without reading the rows.
-
-    Raises:
-        FeedError: No such collection, a pipeline that the server refuses, a field that no document has.
-    """
-    source = Source(connection, database, spec, spec.stages(params))
-    source.check()
-    return BoundFeed(source)
+def _rows(batch: Batch) -> int:
+    return len(next(iter(batch.values()))) if batch else 0

@@ -33,15 +33,19 @@ FORBIDDEN = {
 }
 
 
-def load_pipeline(source: str | Path | Sequence[Stage] | None) -> tuple[Stage, ...]:
+def load_pipeline(source: str | Path | Sequence[Stage] | None, what: str = "pipeline") -> tuple[Stage, ...]:
     """Read a pipeline (stages, or the path of a JSON file) and check its shape.
+
+    Args:
+        source: Stages, or a path.
+        what: What to call stages that come from no file, in messages.
 
     Raises:
         PipelineError: The file cannot be read or is not JSON; a stage is malformed, unknown or forbidden.
     """
     if source is None:
         return ()
-    where = str(source) if isinstance(source, str | Path) else "pipeline"
+    where = str(source) if isinstance(source, str | Path) else what
     stages = _read(Path(source)) if isinstance(source, str | Path) else source
     if not isinstance(stages, list | tuple):
         raise PipelineError(
@@ -91,9 +95,9 @@ def _check_stage(stage: object, where: str) -> None:
     known = PER_DOCUMENT | ACROSS_DOCUMENTS
     if name not in known:
         raise PipelineError(f"{where}: unknown stage {name!r}", f"{nearest(str(name), sorted(known))}")
-    for inner in _inner_pipelines(stage[name]):
+    for place, inner in inner_pipelines(stage):
         for number, inner_stage in enumerate(inner):
-            _check_stage(inner_stage, f"{where} {name}, inner stage {number}")
+            _check_stage(inner_stage, f"{where} {place}, inner stage {number}")
 
 
 def _operators(value: object) -> Iterator[str]:
@@ -107,25 +111,27 @@ def _operators(value: object) -> Iterator[str]:
             yield from _operators(inner)
 
 
-def _inner_pipelines(body: object) -> list[Sequence[object]]:
+def inner_pipelines(stage: Mapping[str, Any]) -> list[tuple[str, Sequence[Stage]]]:
+    """The pipelines that a stage holds, each with the words that say where.
+
+    >>> inner_pipelines({"$lookup": {"from": "sites", "pipeline": [{"$limit": 1}], "as": "site"}})
+    [('$lookup', [{'$limit': 1}])]
+    """
+    name, body = next(iter(stage.items()))
     if not isinstance(body, Mapping):
         return []
-    inner = body.get("pipeline")
-    if isinstance(inner, list | tuple):
-        return [inner]
-    return [value for value in body.values() if isinstance(value, list | tuple) and _looks_like_stages(value)]
-
-
-def _looks_like_stages(value: Sequence[object]) -> bool:
-    known = PER_DOCUMENT | ACROSS_DOCUMENTS
-    return bool(value) and all(isinstance(v, Mapping) and len(v) == 1 and next(iter(v)) in known for v in value)
+    if name == "$facet":
+        found = {f"$facet {facet}": inner for facet, inner in body.items()}
+    else:
+        found = {name: body.get("pipeline")} if name in ("$lookup", "$unionWith") else {}
+    return [(place, inner) for place, inner in found.items() if isinstance(inner, list | tuple)]
 
 
 def fill(value: Any, params: Mapping[str, Any]) -> Any:
     """Put the parameters in: each ``{"$param": name}`` becomes ``params[name]``.
 
     Raises:
-        PipelineError: A parameter has no value.
+        PipelineError: A parameter has no value, or one that writes or runs code.
 
     >>> fill([{"$match": {"site": {"$param": "site"}}}], {"site": 12})
     [{'$match': {'site': 12}}]
@@ -142,9 +148,25 @@ def fill(value: Any, params: Mapping[str, Any]) -> Any:
 def _parameter(name: Any, params: Mapping[str, Any]) -> Any:
     if name not in params:
         raise PipelineError(f"pipeline: parameter {name!r} has no value", f"Give params={{{name!r}: ...}}.")
+    for operator in _operators(params[name]):
+        if operator in FORBIDDEN:
+            raise PipelineError(
+                f"pipeline: parameter {name!r} holds {operator}, which is not allowed: it {FORBIDDEN[operator]}",
+                "A feed only reads; give it another value.",
+            )
     return params[name]
 
 
 def keeps_order(stages: Sequence[Stage]) -> bool:
     """Whether rows leave the stages in the order in which documents enter them."""
-    return all(next(iter(stage)) in PER_DOCUMENT for stage in stages)
+    return all(looks_at_one(stage) for stage in stages)
+
+
+def looks_at_one(stage: Stage) -> bool:
+    """Whether a stage looks at one document at a time: by its name, and ``$fill`` by what it fills with."""
+    name, body = next(iter(stage.items()))
+    if name != "$fill" or not isinstance(body, Mapping):
+        return name in PER_DOCUMENT
+    fills = body.get("output")
+    values = fills.values() if isinstance(fills, Mapping) else ()
+    return set(body) == {"output"} and all(isinstance(each, Mapping) and set(each) == {"value"} for each in values)

@@ -1,186 +1,235 @@
-"""Where a feed reads: a collection, and a pipeline with its parameters put in."""
+"""The chunks of a plan as tables: read, decoded, joined, divided into parts, assembled and digested."""
 
 from __future__ import annotations
 
+from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nemesyst.database import RawReader, check_pipeline, estimated_rows, translated
-from nemesyst.errors import FeedError, FieldError, nearest
-from nemesyst.feed.assemble import present
-from nemesyst.feed.parts import PARTS, parts
-from nemesyst.feed.pipeline import keeps_order
+import numpy as np
+import xxhash
+
+from nemesyst.errors import FieldError
+from nemesyst.feed.assemble import Assembler, present
+from nemesyst.feed.decode import Decoder
+from nemesyst.feed.joined import Joined
+from nemesyst.feed.parts import parts
+from nemesyst.feed.table import BY, ID, ON, PART, Table
+from nemesyst.feed.windows import ANCHOR
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    import threading
+    from collections.abc import Mapping, Sequence
 
-    import numpy as np
+    from nemesyst.feed.assemble import Layout
+    from nemesyst.feed.categories import Categories
+    from nemesyst.feed.fields import Fields
+    from nemesyst.feed.joined import AnyColumns
+    from nemesyst.feed.joins import AsOf, Joiner
+    from nemesyst.feed.rows import Raw, Rows
+    from nemesyst.feed.spec import Feed
 
-    from nemesyst.database import Connection
-    from nemesyst.feed.decode import Columns, Decoder
-    from nemesyst.feed.spec import Feed, Split
-
-BY_ID = {"_id": 1}
-_AHEAD = 1
-"""Replies that are read while one is decoded."""
+Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
-class Source:
-    """A collection of a database, read as a specification says.
+class Join:
+    """A join, and what makes it in each thread.
 
     Attributes:
-        connection: The server.
-        database: Name of the database.
-        spec: The specification.
-        stages: Its pipeline with every parameter put in.
+        spec: What is joined.
+        joiner: Finds the rows; for one thread at a time, which ``lock`` sees to.
     """
 
-    connection: Connection
-    database: str
-    spec: Feed
-    stages: Sequence[Mapping[str, Any]]
-
-    def columns(self, part: str | None) -> Iterator[tuple[Columns, np.ndarray[Any, Any] | None]]:
-        """The rows of the pipeline, always in the same order, as columns; with the rows of the part (None: all).
-
-        Raises:
-            FieldError: The split's fields are missing, or name no part.
-            DatabaseError: The database cannot be read.
-        """
-        from nemesyst.feed.decode import Decoder  # here: whoever does not read need not import it
-
-        split = self.spec.split
-        names = self._names()
-        decoder = Decoder(names)
-        # a feed of all top-level fields may lack a dotted one
-        keys = None if split is None or part is None else _Keys(split, None if names else Decoder(key_names(split)))
-        with self._reader(part) as reader:
-            for raw in reader:
-                columns = decoder.decode(raw)
-                rows = None if keys is None else keys.parts(raw, columns) == PARTS.index(str(part))
-                yield columns, rows
-
-    def _reader(self, part: str | None) -> RawReader:
-        # By _id, so that each pass gives the same order; the server moves a $match ahead of the sort by itself.
-        matched = _match_part(self.spec.split, part)
-        if not self.stages and not matched:
-            command: dict[str, Any] = {"find": {"filter": {}, "sort": BY_ID}}
-        elif keeps_order(self.stages):
-            command = {"stages": [{"$sort": BY_ID}, *self.stages, *matched]}
-        else:
-            command = {"stages": [*self.stages, {"$sort": BY_ID}, *matched]}
-        options = {"allowDiskUse": True}
-        return RawReader(self.connection, self.database, self.spec.collection, **command, options=options, ahead=_AHEAD)
-
-    def _names(self) -> list[str] | None:
-        """Fields to decode; None for all of them."""
-        asked = [*(self.spec.inputs or ()), *(self.spec.targets or ())]
-        if not asked:
-            return None
-        return [*asked, *(key_names(self.spec.split) if self.spec.split else ())]
-
-    def check(self) -> None:
-        """Find out before any work whether the pipeline runs and the fields exist.
-
-        Raises:
-            FeedError: There is no such collection.
-            PipelineError: The server refuses the pipeline.
-            FieldError: No document has a field that is asked for.
-        """
-        with translated(f"reading {self.database}"):
-            known = self.connection.client[self.database].list_collection_names()
-        if self.spec.collection not in known:
-            shown = [name for name in known if not name.startswith("system.")]
-            raise FeedError(
-                f"feed: database {self.database} has no collection {self.spec.collection!r}",
-                nearest(self.spec.collection, shown),
-            )
-        check_pipeline(self.connection, self.database, self.spec.collection, self.stages)
-        if keeps_order(self.stages):
-            self._check_fields()
-
-    def _check_fields(self) -> None:
-        split = self.spec.split
-        names = [*(self.spec.inputs or ()), *(self.spec.targets or ())]
-        names += [name for name in (split.by, split.field) if name] if split else []
-        rows = self.connection.client[self.database][self.spec.collection]
-        with translated(f"reading {self.database}.{self.spec.collection}"):
-            first = next(iter(rows.aggregate([*self.stages, {"$limit": 1}])), None)
-            if first is None:
-                return
-            for name in names:
-                there = [*self.stages, {"$match": {name: {"$exists": True}}}, {"$limit": 1}]
-                if name not in first and not list(rows.aggregate(there)):
-                    raise FieldError(
-                        f"feed: no document of {self.spec.collection} has field {name!r}"
-                        + (" after the pipeline" if self.stages else ""),
-                        nearest(name, [key for key in first if not key.startswith("_")]),
-                    )
-
-    def estimate(self, part: str | None) -> int | None:
-        """About how many rows a part has (None: all), from the server's counters; None when that is not known."""
-        if any("$match" in stage or "$unwind" in stage for stage in self.stages) or not keeps_order(self.stages):
-            return None
-        split = self.spec.split
-        if split is None or part is None:
-            return self._count()
-        shares = {"validation": split.validation, "test": split.test}
-        shares["train"] = 1 - sum(shares.values())
-        if split.field is None:
-            return round((self._count() or 0) * shares[part])
-        named, divided = self._count({split.field: part}), self._count({split.field: "train"})
-        if named is None or divided is None:
-            return None
-        return round(divided * shares[part]) + (0 if part == "train" else named)
-
-    def _count(self, query: Mapping[str, Any] | None = None) -> int | None:
-        return estimated_rows(self.connection, self.database, self.spec.collection, query)
+    spec: AsOf
+    joiner: Joiner
+    lock: threading.Lock
 
 
-def _by(split: Split) -> str | None:
-    """The field whose hash divides rows; None when no share does."""
-    return (split.by or "_id") if split.validation or split.test else None
-
-
-def key_names(split: Split) -> list[str]:
-    """Fields that decide the part of a row."""
-    return [name for name in (_by(split), split.field) if name is not None]
-
-
-class _Keys:
-    """What decides the part of a row.
+class Source:
+    """Tables of the rows that belong to chunks; safe for several threads.
 
     Args:
-        split: The split.
-        decoder: A decoder of the split's fields; None: the feed's columns have them.
+        spec: The specification.
+        fields: Its fields.
+        rows: Where the rows come from.
+        joins: What is joined to them.
+        layout: Dtype and shape of each array, where they are known; filled by the first rows.
+        categories: Codes of texts, where they are known.
     """
 
-    def __init__(self, split: Split, decoder: Decoder | None) -> None:
-        self._split = split
-        self._by = _by(split)
-        self._own = decoder
+    def __init__(
+        self,
+        spec: Feed,
+        fields: Fields,
+        rows: Rows,
+        *,
+        joins: Sequence[Join] = (),
+        layout: Layout | None = None,
+        categories: Categories | None = None,
+    ) -> None:
+        self.spec, self.fields, self.rows = spec, fields, rows
+        self.settle(layout, categories)
+        self._joins = joins
+        self._decoders: deque[Decoder] = deque()
 
-    def parts(self, raw: memoryview, columns: Columns) -> np.ndarray[Any, Any]:
-        """The part of each row, as an index into :data:`PARTS`."""
-        found = columns if self._own is None else self._own.decode(raw)
+    @property
+    def layout(self) -> Layout:
+        """Dtype and shape of each array."""
+        return self.assembler.layout
+
+    def settle(self, layout: Layout | None = None, categories: Categories | None = None) -> None:
+        """Fix dtype and shape of each array (None: the first rows do), and the codes of texts."""
+        self.categories = categories
+        self.assembler = Assembler(self.fields, self.spec.missing, layout, categories)
+
+    def columns(self, raw: Raw) -> AnyColumns:
+        """Documents as columns, with those of the joins."""
+        return self._joined(Decoder(self.fields.names).decode(raw.rows()))
+
+    @property
+    def texts_known(self) -> Mapping[str, Sequence[Any]]:
+        """Texts of the fields that have codes, by field."""
+        return {} if self.categories is None else self.categories.values
+
+    def texts(self, decoder: Decoder, raw: Raw, fields: Sequence[str]) -> dict[str, Array]:
+        """The texts of some documents' train part, by field."""
+        columns = self._joined(decoder.decode(raw.rows()))
+        rows = np.ones(columns.rows, bool)
+        if self.spec.split is not None:
+            rows = self._parts(columns) == 0
+        found = {}
+        for name in fields:
+            column = columns.column(name)
+            found[name] = column.values[rows if column.missing is None else rows & ~column.missing]
+        return found
+
+    def own(self, chunk: int, *, ids: bool = False) -> Table:
+        """All rows of a chunk, of every part.
+
+        Args:
+            chunk: Its number.
+            ids: Whether to bring the ``_id`` of each row, as ``#id``.
+
+        Raises:
+            FieldError: A field is missing, or its values do not fit.
+            DatabaseError: The rows cannot be read.
+        """
+        # without windows rows of one key come in the order of their _id: it costs nothing, or the key has it anyway
+        table = self.table(self.rows.read(chunk, exact=self.spec.window is None), ids=ids)
+        if self.spec.window is not None and _alike(table):
+            table = self.table(self.rows.read(chunk, exact=True), ids=ids)
+        return table
+
+    def table(self, raws: Sequence[Raw], *, ids: bool = False) -> Table:
+        """Documents as a table; without arrays when there is no row."""
+        decoder = self._decoders.pop() if self._decoders else Decoder(self.fields.names)
         try:
-            keys = None if self._by is None else present(found, self._by)
-            named = None if self._split.field is None else present(found, self._split.field)
+            tables = [table for raw in raws for table in self._decoded(decoder, raw, ids=ids)]
         except FieldError as error:
-            raise FieldError(
-                f"split: {error.message}", "Keep the field in the pipeline, or split by another."
-            ) from None
-        return parts(self._split, keys, named, found.rows)
+            raise FieldError(f"feed of {self.spec.collection}: {error.message}", error.remedy) from None
+        finally:
+            self._decoders.append(decoder)
+        return Table.joined(tables) if tables else Table({})
+
+    def _decoded(self, decoder: Decoder, raw: Raw, *, ids: bool) -> list[Table]:
+        columns = self._joined(decoder.decode(raw.rows()))
+        kept = self.assembler.kept(columns)
+        if not columns.rows or (kept is not None and not kept.any()):
+            return []
+        arrays = self.assembler.arrays(columns) | self._keys(columns)
+        if ids:
+            arrays[ID] = _objects(columns.ids())
+        table = Table(arrays)
+        return [table if kept is None or kept.all() else table.take(kept)]
+
+    def _joined(self, columns: Any) -> AnyColumns:
+        for join in self._joins:
+            with join.lock:
+                by, on, missing = _sides(join.spec, columns)
+                found = join.joiner.columns(by, on, missing=missing)
+            columns = Joined(columns, found)
+        made: AnyColumns = columns
+        return made
+
+    def _keys(self, columns: AnyColumns) -> dict[str, Array]:
+        """The arrays for our own use: part, device, time."""
+        made: dict[str, Array] = {}
+        window, split = self.spec.window, self.spec.split
+        if split is not None:
+            made[PART] = self._parts(columns)
+        if window is not None:
+            made[ON] = _key(columns, window.on, "window")
+            if window.by is not None:
+                made[BY] = _key(columns, window.by, "window")
+            if isinstance(window.anchor, str):
+                made[ANCHOR] = _key(columns, window.anchor, "window")
+        return made
+
+    def _parts(self, columns: AnyColumns) -> Array:
+        split = self.spec.split
+        assert split is not None  # noqa: S101 - asked for by whoever has seen it
+        keys = None if split.key is None else _shared(columns, split.key)
+        times, named = (None if name is None else _key(columns, name, "split") for name in (split.on, split.field))
+        return parts(split, keys, named, times, columns.rows)
 
 
-def _match_part(split: Split | None, part: str | None) -> list[Mapping[str, Any]]:
-    """What the server can leave out: rows that their field puts into another part.
+def digest(table: Table) -> str:
+    """A digest of the rows of a chunk: of their arrays' names, dtypes, shapes and bytes."""
+    hasher = xxhash.xxh3_128()
+    for name in sorted(table.arrays):
+        values = table.arrays[name]
+        if name in (PART, ID):
+            continue
+        if values.dtype.kind in "UO":
+            hasher.update(f"{name}:{values.shape}:".encode())
+            for value in values.reshape(-1).tolist():
+                hasher.update(repr(value).encode() + b"\0")
+            continue
+        hasher.update(f"{name}:{values.dtype.str}:{values.shape}:".encode())
+        hasher.update(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data if values.size else b"")
+    return str(hasher.hexdigest())
 
-    A value that names no part stays in, so that it is found and told instead of lost.
-    """
-    if split is None or split.field is None or part is None:
-        return []
-    divided = {"validation": split.validation, "test": split.test}.get(part, 1) > 0
-    others = [name for name in PARTS if name != part and not (name == "train" and divided)]
-    return [{"$match": {split.field: {"$nin": others}}}]
+
+def _key(columns: AnyColumns, name: str, role: str) -> Array:
+    try:
+        return present(columns, name)
+    except FieldError as error:
+        remedy = f"{error.remedy or ''} Or keep the field in the pipeline.".strip()
+        raise FieldError(f"{role}: {error.message}", remedy) from None
+
+
+def _shared(columns: AnyColumns, name: str) -> Array:
+    """Values whose hash divides rows; they may be of several types, and an ``_id`` may be null."""
+    if name == "_id":
+        column = None
+        with suppress(FieldError):
+            column = columns.column(name)
+        if column is None or (column.null is not None and bool((column.null == column.missing).all())):
+            return _objects(columns.objects(name))
+    return _key(columns, name, "split")
+
+
+def _sides(spec: AsOf, columns: AnyColumns) -> tuple[Array | None, Array, Array | None]:
+    """What a join goes by: device and time of each row, and where one of them is missing."""
+    by = None if spec.left_by is None else columns.column(spec.left_by)
+    on = columns.column(spec.left_on)
+    gaps = [each.missing for each in (by, on) if each is not None and each.missing is not None]
+    return None if by is None else by.values, on.values, np.logical_or.reduce(gaps) if gaps else None
+
+
+def _alike(table: Table) -> bool:
+    """Whether two rows have one device and one time."""
+    if table.rows < 2:
+        return False
+    same = table.arrays[ON][1:] == table.arrays[ON][:-1]
+    if BY in table.arrays:
+        same = same & (table.arrays[BY][1:] == table.arrays[BY][:-1])
+    return bool(same.any())
+
+
+def _objects(values: list[Any]) -> Array:
+    made = np.empty(len(values), object)
+    made[:] = values
+    return made

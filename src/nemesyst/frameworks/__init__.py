@@ -7,10 +7,12 @@ from importlib import import_module
 from importlib.metadata import entry_points
 
 from nemesyst.errors import ModelError, nearest
+from nemesyst.frameworks.arrow_dataset import arrow_columns
 from nemesyst.frameworks.base import Adapter
-from nemesyst.frameworks.torch_dataset import torch_dataset
+from nemesyst.frameworks.batches import Layout
+from nemesyst.frameworks.conversions import Conversions
 
-__all__ = ["Adapter", "adapter_for", "adapter_named", "known_adapters", "torch_dataset"]
+__all__ = ["Adapter", "Conversions", "Layout", "adapter_for", "adapter_named", "arrow_columns", "known_adapters"]
 
 GROUP = "nemesyst.adapters"
 """Entry point group in which a third party names a subclass of :class:`Adapter`."""

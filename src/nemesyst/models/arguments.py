@@ -93,8 +93,8 @@ def feed_text(feed: Any) -> str | None:
     """
     if feed is None:
         return None
-    spec = getattr(feed, "spec", feed)
-    values = spec.as_dict() if hasattr(spec, "as_dict") else spec
+    told = getattr(feed, "recorded", None) or getattr(feed, "as_dict", None)
+    values = feed if told is None else told()
     try:
         return json.dumps(dict(values), allow_nan=False)
     except (TypeError, ValueError) as error:

@@ -82,7 +82,7 @@ class Models:
             "metrics": check_metrics(metrics),
             "args": check_args(args),
             "feed": feed_text(feed),
-            "rows": feed.lineage()["rows"] if hasattr(feed, "lineage") else {},
+            "rows": dict(getattr(feed, "rows", {})),
             "learner": None if learner is None else check_args(learner, "learner"),
             "build": name_of(build),
             "node": platform.node(),

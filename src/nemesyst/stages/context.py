@@ -113,6 +113,8 @@ class Run:
     def predict(self, batch: Batch | np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """What the model says about a batch (its ``x``), in evaluation mode, as a NumPy array of shape (rows, ...).
 
+        Where the feed scales its targets, in their own units again.
+
         Raises:
             ScriptError: The run has no loaded model.
         """
@@ -121,4 +123,5 @@ class Run:
         if self.model is None or isinstance(self.model, str):
             raise ScriptError("run.predict: this run has no loaded model", "Only a predictor's run has one.")
         inputs = batch["x"] if isinstance(batch, Mapping) else batch
-        return adapter_for(self.model).predict(self.model, inputs)
+        said = adapter_for(self.model).predict(self.model, inputs)
+        return said if self.bound is None else self.bound.unscale(said)

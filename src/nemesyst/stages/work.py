@@ -12,7 +12,6 @@ import numpy as np
 
 from nemesyst.database import STAMP
 from nemesyst.errors import FeedError, ScriptError
-from nemesyst.feed import Feed
 from nemesyst.frameworks import adapter_named
 from nemesyst.stages.arguments import arguments_of
 from nemesyst.stages.context import Progress, Run, Silent
@@ -129,7 +128,7 @@ def _learn(run: Run, stage: Learner) -> tuple[str, dict[str, Any]]:
 
 def _check_rows(run: Run, stage: Learner) -> None:
     """Refuse a model that learned from nothing."""
-    rows = run.feed.lineage()["rows"]
+    rows = run.feed.rows
     if rows and not any(rows.values()):
         raise FeedError(
             f"{stage.name}: its feed of {stage.feed.collection} gave no row, so nothing was learned or saved",
@@ -184,8 +183,7 @@ def _infer(run: Run, stage: Predictor) -> tuple[str, dict[str, Any]]:
         )
     run.model = run.hub.models.load(version.ref, build=stage.build)
     run.version = version.ref
-    spec = Feed.from_dict(version.feed).with_(targets=None, shuffle=False)
-    feed = run.hub.feed(spec)
+    feed = run.hub.feed({**version.feed, "targets": None, "shuffle": False, "weight": None})
     run.bound = (feed if stage.part is None else getattr(feed, stage.part)).watched(run.progress.rows)
     run.progress.expect(run.feed.estimate())
     report = run.hub.put(

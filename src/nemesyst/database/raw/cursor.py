@@ -12,6 +12,7 @@ from bson.raw_bson import RawBSONDocument
 from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.read_preferences import ReadPreference
 
+from nemesyst.database import stopping
 from nemesyst.database.raw.pin import Pin
 from nemesyst.database.raw.reply import Reply, cut
 from nemesyst.database.translate import redact, translated
@@ -98,13 +99,20 @@ class ServerCursor:
         if os.getpid() != self._process:
             return  # a forked child's copy: the cursor is the parent's
         number, self._number = self._number, 0
-        with suppress(PyMongoError), pymongo.timeout(_CLOSING):
+        if not self._anybody():
+            return
+        with suppress(PyMongoError), stopping.regardless(), pymongo.timeout(_CLOSING):
             if number:
                 collection = self._namespace.split(".", 1)[1]
                 # in a session of the driver's: ours may be in use by a thread that waits for a reply
                 self._database.command("killCursors", collection, cursors=[number], read_preference=self._pin)
             elif self._opening and self._own:  # interrupted: the server may have opened it without our knowing
                 self._client.admin.command("killSessions", [self._session.session_id])
+
+    def _anybody(self) -> bool:
+        """Whether a server is there that could be told."""
+        members = self._client.topology_description.server_descriptions().values()
+        return any(member.is_server_type_known for member in members)
 
     def end(self) -> None:
         """Give the session back; nobody reads any more."""

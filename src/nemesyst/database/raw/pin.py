@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from pymongo.errors import AutoReconnect
 from pymongo.read_preferences import Nearest
 
+from nemesyst.database import stopping
+
 if TYPE_CHECKING:
     from pymongo.server_description import ServerDescription
 
@@ -54,7 +56,9 @@ class Pin(Nearest):
 
         Raises:
             AutoReconnect: The member has been away for :data:`PATIENCE`.
+            StoppedError: Nobody waits for what this thread reads.
         """
+        stopping.check()  # the driver asks again and again while it looks for a member
         found = self._pinned(selection) if self._held else self._nearest(self._wanted(selection))
         if not self._held and found is not None:
             self._address = found.address

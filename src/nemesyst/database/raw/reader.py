@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 import weakref
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
+from nemesyst.database import stopping
 from nemesyst.database.raw.ahead import Ahead
 from nemesyst.database.raw.allocator import keep_large_blocks
 from nemesyst.database.raw.cursor import ServerCursor
@@ -102,12 +104,14 @@ class RawReader:
         if self._used:
             raise RuntimeError("a RawReader is read once; make another one")
         self._used = True
+        stopper = stopping.current()
         try:
-            batch = self._reading.first(*self._sizes)
-            while batch is not None:
-                if len(batch) > EMPTY:
-                    yield batch
-                batch = self._reading.next()
+            with stopper.reading(self._reading.cursor.close) if stopper else nullcontext():
+                batch = self._reading.first(*self._sizes)
+                while batch is not None:
+                    if len(batch) > EMPTY:
+                        yield batch
+                    batch = self._reading.next()
         finally:
             self.close()
 

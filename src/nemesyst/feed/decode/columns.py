@@ -102,6 +102,10 @@ class Columns:
         """One document, decoded."""
         return document(self._frame.document(row))
 
+    def objects(self, name: str) -> list[Any]:
+        """The values of a field as Python's own, whatever their types; None where there is none."""
+        return values(self._cells(name))
+
     @cached_property
     def _ids(self) -> list[Any]:
         return values(self._at(ID))

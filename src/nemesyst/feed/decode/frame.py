@@ -157,3 +157,30 @@ def _by_lengths(batch: bytes | memoryview) -> list[int]:
     if position != last + header + 1:
         raise damaged("it ends inside a document")
     return starts
+
+
+def without(batch: memoryview, kept: Array) -> bytes:
+    """The documents of a batch that are kept, as a batch.
+
+    Args:
+        batch: The bytes of a BSON array of documents.
+        kept: Which ones, shape (rows,).
+    """
+    found = frame(batch)
+    return array_of([found.document(int(row)) for row in np.flatnonzero(kept)])
+
+
+def split_last(batch: memoryview | bytes) -> tuple[bytes, bytes | None]:
+    """The last document of a batch, and the batch without it; None if it was the only one."""
+    found = frame(batch)
+    last = found.document(found.rows - 1)
+    if found.rows == 1:
+        return last, None
+    end = int(found.starts[-1]) - len(str(found.rows - 1)) - 2
+    return last, b"".join((_LENGTH.pack(end + 1), memoryview(batch)[4:end], b"\0"))
+
+
+def array_of(documents: Sequence[bytes]) -> bytes:
+    """Documents as the bytes of a BSON array."""
+    body = b"".join(b"\x03" + str(row).encode() + b"\0" + document for row, document in enumerate(documents))
+    return _LENGTH.pack(len(body) + _LEAST) + body + b"\0"

@@ -1,0 +1,212 @@
+"""What the feeds of all parts share: their rows under one cutoff, the plan, the cache and what was prepared."""
+
+from __future__ import annotations
+
+import threading
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xxhash
+
+from nemesyst.errors import FeedError
+from nemesyst.feed.assemble import layout_as_dict
+from nemesyst.feed.epoch import opened
+from nemesyst.feed.kept import documents_of, keep_chunks
+from nemesyst.feed.order import Order, Shard
+from nemesyst.feed.plan.store import Plan
+from nemesyst.feed.prepare import Prepared, collect_statistics, weighs
+from nemesyst.feed.rows import LiveRows
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bson import Timestamp
+
+    from nemesyst.database import Cutoff, Keeping
+    from nemesyst.feed.augment import BatchMap
+    from nemesyst.feed.binding.target import Target
+    from nemesyst.feed.chunks import Chunks
+    from nemesyst.feed.plan.store import Plans
+    from nemesyst.feed.spec import Feed
+    from nemesyst.frameworks import Layout
+    from nemesyst.types import Batch
+
+_BLOCK_BATCHES = 16
+"""Batches that are shuffled together, at least."""
+_BLOCK_CHUNKS = 4
+"""Largest chunks that are shuffled together."""
+
+
+class Binding:
+    """A specification bound to rows; shared by the feeds of all parts, and by threads.
+
+    Args:
+        spec: The specification.
+        target: What it is about.
+        digest: Digest of what decides on rows and their arrays.
+        key: Digest of that and of the cutoff: the plan's name.
+        prepared: Statistics and weights that were taken before, from other rows; None: from these.
+        time: The cutoff; None where the server knows none.
+        cutoff: The collection under it.
+        chunks: The tables.
+        plans: Where plans are stored.
+        keeping: Where rows are pinned.
+        shard: This process's share.
+        mapped: The function on batches of the train part.
+        about: What else belongs to the lineage.
+        most: Rows of the largest chunks.
+    """
+
+    def __init__(  # noqa: PLR0913 - one place makes it
+        self,
+        spec: Feed,
+        target: Target,
+        *,
+        digest: str,
+        key: str,
+        prepared: Mapping[str, Any] | None,
+        time: Timestamp | None,
+        cutoff: Cutoff,
+        chunks: Chunks,
+        plans: Plans,
+        keeping: Keeping,
+        shard: Shard,
+        mapped: BatchMap | None,
+        about: dict[str, Any],
+        most: int,
+    ) -> None:
+        self.spec, self.target, self.key, self.time = spec, target, key, time
+        self.cutoff, self.chunks, self.plans, self.keeping = cutoff, chunks, plans, keeping
+        self.shard, self.mapped, self.about, self.most = shard, mapped, about, most
+        self._digest = digest
+        self._prepared = None if prepared is None else Prepared.from_dict(prepared)
+        self._lock = threading.Lock()
+        self._saved = self._agreed = False
+
+    @property
+    def prepared(self) -> Prepared:
+        """Scale and weights; goes through all rows when they are needed and not known."""
+        self.agree()
+        with self._lock:
+            if self._prepared is None:
+                needed = self.spec.scale is not None or weighs(self.chunks.source)
+                self._prepared = self._found() if needed else Prepared()
+            return self._prepared
+
+    def _found(self) -> Prepared:
+        name = f"{self.spec.scale}:{xxhash.xxh3_64_hexdigest(repr(self.spec.weight).encode())}"
+        known = self.plans.statistics(self.key, name)
+        if known is not None:
+            return Prepared.from_dict(known)
+        made = collect_statistics(self.chunks)
+        self.plans.add_statistics(self.key, name, made.as_dict())
+        return made
+
+    def agree(self) -> None:
+        """Settle on the chunks with the other ranks, before any is read: whoever stores a plan first is right.
+
+        Without it, a rank that finds its bounds when the server no longer has the cutoff would cut elsewhere.
+
+        Raises:
+            FeedError: The server no longer has the cutoff, and the ranks have no place to agree in.
+        """
+        rows = self.chunks.source.rows
+        with self._lock:
+            if self._agreed or self.time is None or not isinstance(rows, LiveRows):
+                return
+            self._agreed = True
+            history = self.cutoff.way == "history"
+            if self.shard.world == 1 and history:
+                return
+            self.plans.save(self.plan(), self.target.place.database)
+            stored = self.plans.load(self.key)
+            if stored is not None:
+                rows.bounds.adopt(stored.bounds)
+                self.most = rows.bounds.most = int(stored.about["most"])
+            elif self.shard.world > 1 and not history:
+                raise FeedError(
+                    f"feed of {self.spec.collection}: the ranks cannot agree on chunks: the server no longer has the "
+                    "rows of the cutoff, and there is no right to write to the state database",
+                    "Bind sooner (minSnapshotHistoryWindowInSeconds is 5 minutes by default), or allow writing.",
+                )
+
+    def order(self, epoch: int, part: int | None) -> Order:
+        """The order of an epoch over a part's samples."""
+        rows = self.chunks.source.rows
+        block = max(_BLOCK_BATCHES * self.spec.batch_size, _BLOCK_CHUNKS * self.most)
+        return Order(
+            epoch,
+            self.spec.seed if self.spec.shuffle else None,
+            self.spec.batch_size,
+            block,
+            rows.rows_of,
+            rows.chunks,
+            lambda chunk: not rows.complete or chunk < rows.chunks(),
+            lambda chunk: self.chunks.count(chunk, part),
+        )
+
+    def save(self) -> None:
+        """Store the plan with all of its bounds, and what was seen in its chunks."""
+        if self.time is None:
+            return
+        if not self._saved:
+            plan = self.plan()
+            self.plans.save(plan, self.target.place.database)
+            self._saved = True
+        self.chunks.save()
+
+    def pin(self) -> None:
+        """Keep the rows themselves with the plan."""
+        self.save()
+        if self.time is None or not self.plans.writable:
+            raise FeedError(
+                f"feed of {self.spec.collection}: its rows cannot be pinned: "
+                + (
+                    "the server knows no cutoff"
+                    if self.time is None
+                    else "there is no right to write to the state database"
+                ),
+                "Pinning needs a replica set, and the right to write to the state database; pin(folder) needs neither.",
+            )
+        rows = self.chunks.source.rows
+        exact = self.spec.window is not None
+        keep_chunks(self.keeping, self.key, (documents_of(rows.read(n, exact=exact)) for n in range(rows.chunks())))
+
+    def plan(self) -> Plan:
+        """The plan with all of its bounds."""
+        source = self.chunks.source
+        about = {
+            **self.about,
+            "cutoff": self.cutoff.as_dict(),
+            "most": self.most,
+            "layout": layout_as_dict(source.layout),
+            "categories": None if source.categories is None else source.categories.as_dict(),
+        }
+        return Plan(self.key, self._digest, self.time, about, source.rows.all_bounds())
+
+    @cached_property
+    def batch_layout(self) -> Layout:
+        """Dtype of each array of a batch, and its shape behind the rows."""
+        order = self.order(0, None)
+        blocks, _ = order.run(Shard())
+        stream = opened(self.chunks, blocks, None, room=1, ids=False)
+        try:
+            for found in stream:
+                if found.left:
+                    batch = self.prepared.finished(found.take(1))
+                    return {name: (values.dtype, values.shape[1:]) for name, values in batch.items()}
+        finally:
+            stream.close()
+        return dict(self.chunks.source.layout)
+
+    def empty(self) -> Batch:
+        """A batch without rows."""
+        return {name: np.empty((0, *shape), dtype) for name, (dtype, shape) in self.batch_layout.items()}
+
+    def recorded(self) -> dict[str, Any]:
+        """Specification and what was prepared, as JSON values."""
+        source = self.chunks.source
+        categories = None if source.categories is None else source.categories.as_dict()
+        prepared = {**self.prepared.as_dict(), "categories": categories}
+        return {**self.spec.as_dict(), **({"prepared": prepared} if any(prepared.values()) else {})}

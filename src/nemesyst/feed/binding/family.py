@@ -1,0 +1,184 @@
+"""What the feeds of all parts share: the binding, and where each part is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nemesyst.errors import FeedError
+from nemesyst.feed.binding.length import estimate
+from nemesyst.feed.binding.lineage import lineage
+from nemesyst.feed.order import Leg
+from nemesyst.feed.split import PARTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from bson import Timestamp
+
+    from nemesyst.feed.binding.bound_rows import Binding
+    from nemesyst.feed.order import Shard
+    from nemesyst.feed.recipe import Recipe
+
+_VERSION = 1
+
+
+class Position:
+    """Where one part is: the next epoch, or in the middle of one.
+
+    Attributes:
+        epoch: Number of the epoch that the next iteration goes through.
+        rows: Samples that the last whole epoch gave; None before there was one.
+    """
+
+    def __init__(self) -> None:
+        self.epoch = 0
+        self.rows: int | None = None
+        self._given = 0
+        self._legs: tuple[Leg, ...] = ()
+        self._running: tuple[int, tuple[Leg, ...]] | None = None
+
+    def begin(self) -> tuple[int, tuple[Leg, ...]]:
+        """Begin an epoch: its number, and what was gone through of it before."""
+        epoch, legs = self.epoch, self._legs
+        self.epoch, self._legs = epoch + 1, ()
+        self._running = (epoch, legs)
+        self._given = 0
+        return epoch, legs
+
+    def at(self, epoch: int, legs: tuple[Leg, ...], shard: Shard, step: int, rows: int) -> None:
+        """So many steps were made in an epoch, those before a resume on as many ranks included; the last with rows."""
+        self._given += rows
+        before = legs[:-1] if legs and legs[-1][:2] == shard[1:] else legs
+        self._running = (epoch, (*before, Leg(shard.world, shard.even, step)))
+
+    def end(self, epoch: int) -> None:
+        """An epoch is at its end."""
+        self.rows = self._given
+        if self._running is not None and self._running[0] == epoch:
+            self._running = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        epoch, legs = self._running or (self.epoch, self._legs)
+        return {"epoch": epoch, "legs": [list(leg) for leg in legs]}
+
+    def load(self, values: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`as_dict` gave.
+
+        Raises:
+            ValueError: It is something else; a TypeError or KeyError too.
+        """
+        epoch, legs = values["epoch"], tuple(Leg(world, bool(even), steps) for world, even, steps in values["legs"])
+        counts = (epoch, *(leg.steps for leg in legs), *(leg.world - 1 for leg in legs))
+        if not all(isinstance(count, int) and count >= 0 for count in counts):
+            raise ValueError("a negative number")
+        self.epoch, self._legs, self._running = epoch, legs, None
+
+
+class Family:
+    """The feeds of all parts.
+
+    Args:
+        rebind: Binds anew: with the cutoff of now, or with a given one.
+        binding: What they are bound to.
+        recipe: Tells another process how to bind; takes the cutoff, a part, and where it is.
+    """
+
+    def __init__(
+        self, rebind: Callable[[Timestamp | None], Binding], binding: Binding, recipe: Callable[..., Recipe]
+    ) -> None:
+        self._rebind = rebind
+        self._recipe = recipe
+        self.binding = binding
+        self._places: dict[str, Position] = {}
+
+    def place(self, part: str | None) -> Position:
+        """Where a part is."""
+        name = "all" if part is None or self.binding.spec.split is None else part
+        return self._places.setdefault(name, Position())
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """Samples of each part that was gone through."""
+        return {name: place.rows for name, place in sorted(self._places.items()) if place.rows is not None}
+
+    def refresh(self) -> None:
+        """Bind to the rows of now."""
+        self.binding = self._rebind(None)
+        for place in self._places.values():
+            place.load({"epoch": place.epoch, "legs": []})
+
+    def pin(self) -> None:
+        """Keep the rows, and read those that were kept from now on."""
+        self.binding.pin()
+        self.binding = self._rebind(self.binding.time)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where all parts are."""
+        binding = self.binding
+        if binding.time is None:
+            raise FeedError(
+                f"feed of {binding.spec.collection}: without a cutoff the rows of an epoch cannot be found again",
+                "Resuming needs a replica set (one node is enough).",
+            )
+        binding.save()
+        return {
+            "version": _VERSION,
+            "fingerprint": binding.spec.fingerprint,
+            "plan": binding.key,
+            "bounds": binding.plan().digest,
+            "as_of": [binding.time.time, binding.time.inc],
+            "parts": {name: place.as_dict() for name, place in sorted(self._places.items())},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state."""
+        from bson import Timestamp
+
+        try:
+            version, fingerprint = state["version"], state["fingerprint"]
+            key, bounds = str(state["plan"]), str(state["bounds"])
+            time, parts = Timestamp(*state["as_of"]), dict(state["parts"])
+            if not set(parts) <= {"all", *PARTS}:
+                raise ValueError(parts)  # noqa: TRY301 - as for all that no state has
+            places = {name: Position() for name in parts}
+            for name, place in places.items():
+                place.load(parts[name])
+        except (KeyError, TypeError, ValueError):
+            raise FeedError(
+                "load_state_dict: this is not the state of a feed", "Give what state_dict() gave."
+            ) from None
+        if version != _VERSION:
+            raise FeedError(
+                f"load_state_dict: a state of version {version}", f"This Nemesyst reads version {_VERSION}."
+            )
+        spec = self.binding.spec
+        if fingerprint != spec.fingerprint:
+            raise FeedError(
+                f"load_state_dict: the state is of a feed with fingerprint {fingerprint}, and this one has "
+                f"{spec.fingerprint}",
+                "Use the specification (fields, pipeline, batch size, seed ...) that the state was taken with.",
+            )
+        binding = self._rebind(time)
+        if binding.key != key or binding.plan().digest != bounds:
+            raise FeedError(
+                f"load_state_dict: the plan {key[:12]} cannot be had: it is another database, or its rows have changed",
+                "Begin a new epoch with a new feed.",
+            )
+        self.binding = binding
+        self._places = places
+
+    def recipe(self, part: str | None) -> Recipe:
+        """How another process reads a part from where it is."""
+        time = self.binding.time
+        return self._recipe(
+            time=None if time is None else (time.time, time.inc), part=part, place=self.place(part).as_dict()
+        )
+
+    def estimate(self, part: str | None) -> int | None:
+        """About how many samples a part has."""
+        return estimate(self.binding, part)
+
+    def lineage(self) -> dict[str, Any]:
+        """Where the rows come from."""
+        return lineage(self.binding)

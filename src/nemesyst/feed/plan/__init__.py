@@ -1,0 +1,6 @@
+"""The plan of a feed: its cutoff, the chunks that it is read in, and what is known of them."""
+
+from nemesyst.feed.plan.bounds import Bounds, largest
+from nemesyst.feed.plan.key import BY_ID, Bound, Key
+
+__all__ = ["BY_ID", "Bound", "Bounds", "Key", "largest"]

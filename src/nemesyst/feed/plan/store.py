@@ -1,0 +1,225 @@
+"""Plans in the state database, so that every rank, and whoever resumes, sees the same chunks.
+
+``plans`` has a document for each plan, ``plans.bounds`` its bounds in pages, ``plans.parts`` what was seen in each
+chunk, and ``plans.statistics`` what was prepared from the train part; ``plans.cutoffs`` has the cutoff of whoever was
+the first to bind some rows, for those who do so at the same time. Whoever stores something first is right; the
+same plan of another process is then the one that is stored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import xxhash
+from bson import encode
+
+from nemesyst.database import insert_new, translated
+from nemesyst.errors import AccessError
+from nemesyst.feed.plan.key import EXACT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from bson import Timestamp
+
+    from nemesyst.database import Connection
+    from nemesyst.feed.plan.key import Bound
+
+_FORMAT = 1
+_PAGE = 1000
+"""Bounds of a page."""
+_TOGETHER = 120
+"""How old, in s, a cutoff may be that others take over although there is no plan of it yet."""
+_ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is kept of a plan.
+
+    Attributes:
+        key: Digest of what it is a plan of, and of its cutoff.
+        rows: Digest of the specification's rows; see ``Feed.rows_fingerprint``.
+        time: The cutoff; None where the server knows none.
+        about: Cutoff, layout, categories and more, as BSON values.
+        bounds: The first bound of each chunk.
+    """
+
+    key: str
+    rows: str
+    time: Timestamp | None
+    about: Mapping[str, Any] = field(default_factory=dict)
+    bounds: Sequence[Bound] = ()
+
+    @property
+    def digest(self) -> str:
+        """A digest of the bounds."""
+        return digest_of_bounds(self.bounds)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What was seen in a chunk.
+
+    Attributes:
+        rows: Rows of all parts.
+        samples: Samples (rows or windows) of each part; of all rows in the first place without a split.
+        digest: Digest of its decoded rows.
+    """
+
+    rows: int
+    samples: tuple[int, int, int]
+    digest: str
+
+
+class Plans:
+    """The plans of a state database; what a user may not write there is not kept, what he may not read is not found.
+
+    Args:
+        connection: The server.
+        state: Name of the state database.
+    """
+
+    def __init__(self, connection: Connection, state: str) -> None:
+        database = connection.own_database(state)
+        self._plans, self._bounds, self._chunks, self._statistics, self._cutoffs = (
+            database[name].with_options(codec_options=EXACT)
+            for name in ("plans", "plans.bounds", "plans.parts", "plans.statistics", "plans.cutoffs")
+        )
+        self.writable = True
+
+    def latest(self, rows: str, database: str) -> Plan | None:
+        """The newest plan of the same rows, without its bounds."""
+        query = {"rows": rows, "database": database, "format": _FORMAT}
+        found = self._found("looking for a plan", self._plans, query, sort=[("time", -1)], limit=1)
+        return None if not found else Plan(found[0]["_id"], rows, found[0]["time"], found[0])
+
+    def agreed(self, rows: str, database: str, now: Timestamp, holds: Callable[[Timestamp], bool]) -> Timestamp:
+        """The cutoff of all who bind the same rows at about this time: that of the first of them.
+
+        Ranks that begin together would otherwise each have a plan, a cache and a run of a pipeline of their own.
+
+        Args:
+            rows: Digest of the rows; see :class:`Plan`.
+            database: Where they are.
+            now: The cutoff if there is no other.
+            holds: Whether nothing was written since another cutoff.
+        """
+        of_rows = {"_id": {"rows": rows, "database": database}}
+        for _ in range(_ATTEMPTS):
+            found = self._found("looking for a plan", self._cutoffs, of_rows)
+            first = found[0]["time"] if found else None
+            if first is not None and abs(now.time - first.time) < _TOGETHER and holds(first):
+                return first  # type: ignore[no-any-return]  # a Timestamp
+            if not self._insert(self._cutoffs, [{**of_rows, "time": None}]) or self._moved(of_rows, first, now):
+                break
+        return now
+
+    def _moved(self, of_rows: Mapping[str, Any], first: Timestamp | None, now: Timestamp) -> bool:
+        """Whether the cutoff is now ours: not if another one was faster."""
+        try:
+            with translated("storing a plan"):
+                made = self._cutoffs.update_one({**of_rows, "time": first}, {"$set": {"time": now}})
+        except AccessError:
+            return True
+        return bool(made.matched_count)
+
+    def load(self, key: str) -> Plan | None:
+        """A plan with its bounds; None if it is not there."""
+        heads = self._found("loading a plan", self._plans, {"_id": key, "format": _FORMAT})
+        if not heads:
+            return None
+        found, pages = heads[0], self._found("loading a plan", self._bounds, _of_plan(key), sort=[("_id", 1)])
+        bounds = [tuple(bound) for page in pages for bound in page["bounds"]]
+        if digest_of_bounds(bounds) != found["digest"]:
+            return None
+        return Plan(key, found["rows"], found["time"], found, bounds)
+
+    def save(self, plan: Plan, database: str) -> bool:
+        """Store a plan, if no other process has stored it; whether it is stored now."""
+        if not self.writable:
+            return False
+        pages = [
+            {
+                "_id": {"plan": plan.key, "page": n},
+                "bounds": [list(b) for b in plan.bounds[n * _PAGE : (n + 1) * _PAGE]],
+            }
+            for n in range(-(-len(plan.bounds) // _PAGE))
+        ]
+        head = {
+            **plan.about,
+            "_id": plan.key,
+            "format": _FORMAT,
+            "rows": plan.rows,
+            "time": plan.time,
+            "database": database,
+            "chunks": len(plan.bounds),
+            "digest": plan.digest,
+            "created": datetime.now(UTC),
+        }
+        return self._insert(self._bounds, pages) and self._insert(self._plans, [head])
+
+    def facts(self, key: str) -> dict[int, Facts]:
+        """What is known of a plan's chunks."""
+        found = self._found("loading a plan", self._chunks, _of_plan(key))
+        return {
+            int(each["_id"]["chunk"]): Facts(int(each["rows"]), _three(each["samples"]), each["digest"])
+            for each in found
+        }
+
+    def add_facts(self, key: str, facts: Mapping[int, Facts]) -> None:
+        """Store what was seen in chunks."""
+        self._insert(
+            self._chunks,
+            (
+                {"_id": {"plan": key, "chunk": n}, "rows": f.rows, "samples": list(f.samples), "digest": f.digest}
+                for n, f in facts.items()
+            ),
+        )
+
+    def statistics(self, key: str, name: str) -> dict[str, Any] | None:
+        """What was prepared from a plan's train part under a name."""
+        found = self._found("loading a plan", self._statistics, {"_id": {"plan": key, "name": name}})
+        return dict(found[0]["values"]) if found else None
+
+    def add_statistics(self, key: str, name: str, values: Mapping[str, Any]) -> None:
+        """Store what was prepared."""
+        self._insert(self._statistics, [{"_id": {"plan": key, "name": name}, "values": dict(values)}])
+
+    def _found(self, doing: str, collection: Any, query: Mapping[str, Any], **options: Any) -> list[Any]:
+        """Documents of ours; none for a user who may not read them."""
+        try:
+            with translated(doing):
+                return list(collection.find(query, **options))
+        except AccessError:
+            return []
+
+    def _insert(self, collection: Any, documents: Iterable[Mapping[str, Any]]) -> bool:
+        documents = list(documents)
+        if not self.writable or not documents:
+            return self.writable
+        try:
+            insert_new(collection, documents, "storing a plan")
+        except AccessError:
+            self.writable = False
+        return self.writable
+
+
+def _of_plan(key: str) -> dict[str, Any]:
+    """What is stored under a plan's key and a number."""
+    return {"_id": {"$gte": {"plan": key}, "$lt": {"plan": key + "~"}}}
+
+
+def digest_of_bounds(bounds: Sequence[Bound]) -> str:
+    """A digest of the first bounds of chunks."""
+    hasher = xxhash.xxh3_128()
+    for bound in bounds:
+        hasher.update(encode({"": list(bound)}))
+    return str(hasher.hexdigest())
+
+
+def _three(values: Sequence[int]) -> tuple[int, int, int]:
+    train, validation, test = values
+    return int(train), int(validation), int(test)

@@ -1,0 +1,280 @@
+"""The rows of a plan's chunks as the server gives them: undecoded, under the cutoff."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+from bson import decode
+
+from nemesyst.database import Reread, indexes, round_trip
+from nemesyst.errors import DatabaseError, FeedError
+from nemesyst.feed.carry import SOURCE_ID, carried
+from nemesyst.feed.decode.decoder import Decoder
+from nemesyst.feed.decode.frame import frame, split_last, without
+from nemesyst.feed.plan import BY_ID, Bounds
+from nemesyst.feed.plan.bounds import CHUNK_BYTES
+from nemesyst.feed.plan.key import EXACT
+from nemesyst.feed.plan.spans import spanned
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping, Sequence
+
+    from nemesyst.database import Cutoff
+    from nemesyst.feed.plan import Bound, Key
+    from nemesyst.feed.plan.key import Query
+
+Array = np.ndarray[Any, Any]
+
+_FEW = 16
+"""Rows from which it is told how many fit."""
+_NEAR = 1e-3
+"""Round trip to a server nearby, in s, at most."""
+_ALL = 1_000_000
+"""Documents asked for at once: a chunk comes in one reply, unless it is larger than the server's 16 MB."""
+
+
+class Raw(NamedTuple):
+    """Some documents of a chunk.
+
+    Attributes:
+        batch: A BSON array of documents.
+        kept: Which of them were there at the cutoff, shape (rows,); None: all.
+    """
+
+    batch: memoryview | bytes
+    kept: Array | None = None
+
+    def rows(self) -> memoryview | bytes:
+        """The documents that were there, as a batch: what came later is not even decoded, as it may be anything."""
+        return self.batch if self.kept is None or self.kept.all() else without(memoryview(self.batch), self.kept)
+
+
+class Rows(Protocol):
+    """Where the rows of chunks come from."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether it is known how many chunks there are."""
+        ...
+
+    def chunks(self) -> int:
+        """How many there are."""
+        ...
+
+    def rows_of(self, chunk: int) -> int:
+        """About how many documents a chunk has."""
+        ...
+
+    def all_bounds(self) -> list[Bound]:
+        """The first bound of each chunk."""
+        ...
+
+    def bounds_of(self, chunk: int) -> tuple[Bound, Bound | None] | None:
+        """The first bound of a chunk and that of the next (None: there is none); None after the last chunk."""
+        ...
+
+    def read(self, chunk: int, *, exact: bool = False) -> list[Raw]:
+        """The rows of a chunk, in the plan's order; ``exact``: those of one key by their ``_id``."""
+        ...
+
+
+@dataclass(frozen=True)
+class Access:
+    """How the documents of a collection are gone through.
+
+    Attributes:
+        key: The order.
+        match: The query by whose index the key goes; None: the key alone chooses.
+        hint: Name of that index; None: the server chooses.
+        at_once: See :class:`Bounds`.
+    """
+
+    key: Key = BY_ID
+    match: Query | None = None
+    hint: str | None = None
+    at_once: bool = False
+
+
+class LiveRows:
+    """Rows of a collection, chunk by chunk, under a cutoff; safe for several threads.
+
+    Args:
+        cutoff: The collection and its cutoff.
+        stages: The pipeline; each stage works on one document.
+        access: How to go through the documents.
+        most: Rows of the largest chunks.
+        keeps_id: Whether the ``_id`` of each row is that of its document.
+        known: Bounds that are known.
+        others: Collections that the pipeline looks into.
+    """
+
+    def __init__(
+        self,
+        cutoff: Cutoff,
+        stages: Sequence[Mapping[str, Any]],
+        access: Access,
+        most: int,
+        *,
+        keeps_id: bool = True,
+        known: Sequence[Bound | None] = (),
+        others: Sequence[Cutoff] = (),
+    ) -> None:
+        self.cutoff = cutoff
+        self.access = access
+        self._stages = list(stages)
+        self._keeps_id = keeps_id
+        self._others = others
+        self._clustered: bool | None = None
+        self._steady = True
+        self.bounds = Bounds(
+            access.key,
+            most,
+            self._find,
+            match=access.match,
+            known=known,
+            at_once=access.at_once,
+            steady=self._is_steady,
+        )
+
+    @property
+    def complete(self) -> bool:
+        """Whether it is known how many chunks there are."""
+        return self.bounds.complete
+
+    def chunks(self) -> int:
+        """How many there are."""
+        return len(self.bounds.all())
+
+    def all_bounds(self) -> list[Bound]:
+        """The first bound of each chunk."""
+        return self.bounds.all()
+
+    def bounds_of(self, chunk: int) -> tuple[Bound, Bound | None] | None:
+        """The first bound of a chunk and that of the next (None: there is none); None after the last chunk."""
+        return self.bounds.of(chunk)
+
+    def rows_of(self, chunk: int) -> int:
+        """About how many documents a chunk has."""
+        return self.bounds.rows_of(chunk)
+
+    def read(self, chunk: int, *, exact: bool = False) -> list[Raw]:
+        """The rows of a chunk, in the plan's order.
+
+        Args:
+            chunk: Its number.
+            exact: Whether rows of one key are to be in the order of their ``_id``.
+
+        Raises:
+            DatabaseError: They cannot be read.
+        """
+        if self._learns:
+            learnt = self.bounds.learn(chunk, self._with_the_next)
+            if learnt is not None:
+                return learnt
+        bounds = self.bounds.of(chunk)
+        return [] if bounds is None else self.of(self.access.key.rows(*bounds), exact=exact)
+
+    @cached_property
+    def _learns(self) -> bool:
+        """Whether to find the end of a chunk in reading it: near a server that is cheaper than a look at its keys.
+
+        Far from it, where each reply takes long to come, several chunks are better on their way at once.
+        """
+        plain = not self._stages and self.access.match is None and self.access.key == BY_ID
+        return plain and round_trip(self.cutoff.connection) < _NEAR
+
+    def _with_the_next(self, low: Bound, rows: int) -> tuple[list[Raw], Bound | None] | None:
+        """The rows from a bound on, so many, and the bound of the one after them."""
+        if self.cutoff.way != "history":
+            return None
+        raws = self.of(self.access.key.after(low), limit=rows + 1)
+        if not self._steady or any(raw.kept is not None for raw in raws):
+            return None
+        if sum(frame(raw.batch).rows for raw in raws) <= rows:
+            return raws, None
+        last, rest = split_last(raws[-1].batch)
+        return [*raws[:-1], *([Raw(rest)] if rest is not None else [])], self.access.key.of(decode(last, EXACT))
+
+    def first(self, most: int) -> list[Raw]:
+        """The first rows, at most so many; fewer of large ones, so that they are no more than about a chunk."""
+        few = self.of({}, limit=min(most, _FEW))
+        size, rows = sum(len(raw.batch) for raw in few), sum(frame(raw.batch).rows for raw in few)
+        fitting = min(most, CHUNK_BYTES * rows // max(size, 1))
+        return few if rows < _FEW or fitting <= rows else self.of({}, limit=fitting)
+
+    def of(self, query: Query, *, limit: int = 0, exact: bool = False) -> list[Raw]:
+        """The rows of the documents that fulfil a query, in the plan's order, at most so many."""
+        if self.access.match is not None and not self._stages:
+            query = {"$and": [self.access.match, query]}
+        while True:
+            try:
+                return self._of(query, limit, self.access.key.exact_sort if exact else self.access.key.sort)
+            except Reread:
+                continue
+
+    def _of(self, query: Query, limit: int, sort: dict[str, int]) -> list[Raw]:
+        options = {"hint": self.access.hint} if self.access.hint else {}
+        excludes = self.cutoff.way in ("stream", "stamp")
+        if self._stages:
+            stages = self._stages if self._keeps_id or not excludes else carried(self._stages)
+            limited = [{"$limit": limit}] if limit else []
+            command: dict[str, Any] = {"stages": [{"$match": query}, {"$sort": sort}, *stages, *limited]}
+        else:
+            command = {"find": self._faster({"filter": query, "sort": sort, **({"limit": limit} if limit else {})})}
+        with self.cutoff.read(**command, options=options, first_rows=limit or _ALL) as read:
+            batches = list(read)
+            if read.way not in ("stream", "stamp"):
+                return [Raw(batch) for batch in batches]
+            if not excludes:  # the way has changed meanwhile: the rows may lack what tells which to drop
+                raise Reread("the server no longer has the time at which they were read")
+            self._check_others()
+            name = "_id" if self._keeps_id or not self._stages else f"{SOURCE_ID}.id"
+            return [Raw(batch, read.excluded.keep(_ids(batch, name))) for batch in batches]
+
+    def _check_others(self) -> None:
+        """Refuse rows of collections that are not as they were at the cutoff, of which nothing can be left out.
+
+        Raises:
+            FeedError: One of them has changed.
+        """
+        for other in self._others:
+            changes = other.changes()
+            if changes.inserted or changes.updated or changes.replaced or changes.deleted:
+                raise FeedError(
+                    f"feed of {self.cutoff.collection}: {other.collection}, which its $lookup reads, has "
+                    "changed since the cutoff, and the server no longer has it as it was",
+                    "Keep the rows early (feed.pin()), move on (feed.refresh()), or let the server keep more history "
+                    "(minSnapshotHistoryWindowInSeconds, 5 minutes by default).",
+                )
+
+    def _find(self, find: Mapping[str, Any]) -> Generator[memoryview]:
+        """Read bounds: as of the cutoff while the server can; later any bounds do, once they are stored."""
+        find = {**find, **({"hint": self.access.hint} if self.access.hint and self.access.match else {})}
+        now, first = self.cutoff.way != "history", find.get("limit", _ALL)
+        with self.cutoff.read(find=self._faster(find), first_rows=first, now=now) as read:
+            try:
+                yield from read
+            finally:
+                self._steady = self._steady and read.way == "history"
+
+    def _is_steady(self) -> bool:
+        return self._steady
+
+    def _faster(self, find: dict[str, Any]) -> dict[str, Any]:
+        """The same ``find``, as a clustered collection answers it fastest."""
+        if self.access.key != BY_ID or self.access.match is not None:
+            return find
+        if self._clustered is None:
+            where = self.cutoff.connection, self.cutoff.database, self.cutoff.collection
+            try:
+                self._clustered = any(index.clustered for index in indexes.indexes_of(*where))
+            except DatabaseError:  # no right to see them, say
+                self._clustered = False
+        return spanned(find) if self._clustered else find
+
+
+def _ids(batch: memoryview, name: str) -> list[Any]:
+    return Decoder([name]).decode(batch).objects(name)

@@ -33,7 +33,7 @@ soak: .venv/dev
 	NEMESYST_DATA="$(TEST_DATA)" $(BIN)/python -m pytest -m soak --timeout 3600
 
 core: .venv-core/done .venv/dev
-	NEMESYST_MONGOD=$$($(BIN)/python -c "$(FIND_MONGOD)") .venv-core/bin/python -m pytest -m core
+	NEMESYST_MONGOD=$$($(BIN)/python -c "$(FIND_MONGOD)") .venv-core/bin/python -m pytest -m "core and not slow and not soak"
 
 lint: .venv/dev
 	$(BIN)/ruff check

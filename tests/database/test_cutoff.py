@@ -16,6 +16,8 @@ from nemesyst.database import STAMP
 from nemesyst.database.cutoff import Cutoff, RateLimit, Reread, as_time, present_time
 from nemesyst.errors import DatabaseError, FeedError
 
+pytestmark = pytest.mark.slow
+
 WAYS = ["history", "stream", "stamp"]
 SORTED = {"filter": {}, "sort": {"_id": 1}}
 FILLED = Timestamp(0, 0)

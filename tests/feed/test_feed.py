@@ -243,3 +243,10 @@ def test_no_cursor_is_left_when_a_reader_stops_early(telemetry):
     next(batches)
     batches.close()
     assert open_cursors() <= before
+
+
+def test_the_cutoff_of_a_lineage_binds_the_same_rows(hub):
+    hub.put("rows", [{"i": i} for i in range(10)], key="i")
+    as_of = hub.feed("rows", inputs="i").lineage()["as_of"]
+    hub.put("rows", [{"i": 10}], key="i")
+    assert len(hub.feed("rows", inputs="i", as_of=as_of).to_numpy()["x"]) == 10

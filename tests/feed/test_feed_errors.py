@@ -8,7 +8,7 @@ import pytest
 import nemesyst as nm
 from nemesyst.errors import FeedError, FieldError, NemesystError, PipelineError, SettingsError
 
-pytestmark = pytest.mark.core
+pytestmark = [pytest.mark.core, pytest.mark.slow]
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from reference import arrays, names_of, part_of, rows_of, samples_of
 
-pytestmark = pytest.mark.core
+pytestmark = [pytest.mark.core, pytest.mark.slow]
 
 
 @pytest.fixture

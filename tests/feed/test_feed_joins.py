@@ -8,6 +8,8 @@ import pytest
 import nemesyst as nm
 from nemesyst.errors import FeedError, FieldError, PipelineError
 
+pytestmark = pytest.mark.slow
+
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 

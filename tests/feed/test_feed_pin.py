@@ -13,6 +13,8 @@ import pytest
 import nemesyst as nm
 from nemesyst.errors import FeedError
 
+pytestmark = pytest.mark.slow
+
 GROUP = [{"$sort": {"v": -1}}, {"$limit": 2500}, {"$set": {"w": {"$multiply": ["$v", 2]}}}]
 
 

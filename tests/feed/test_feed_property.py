@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from pipelines import IDS, documents, late_documents, pipeline
 from reference import arrays, names_of, part_of, rows_of, samples_of
 
-pytestmark = pytest.mark.core
+pytestmark = [pytest.mark.core, pytest.mark.slow]
 numbers = count()
 short = {"deadline": None, "derandomize": True, "suppress_health_check": list(HealthCheck)}
 long = {"deadline": None, "suppress_health_check": list(HealthCheck)}

@@ -13,7 +13,7 @@ import nemesyst as nm
 from nemesyst.errors import FieldError
 from nemesyst.feed.parts import parts
 
-pytestmark = pytest.mark.core
+pytestmark = [pytest.mark.core, pytest.mark.slow]
 
 found = importlib.util.spec_from_file_location("windows_reference", Path(__file__).with_name("windows_reference.py"))
 loops = importlib.util.module_from_spec(found)

@@ -8,7 +8,7 @@ from nemesyst.database import Connection, indexes
 from nemesyst.errors import PipelineError
 from nemesyst.feed.judging import advise, explain, key_field
 
-pytestmark = pytest.mark.core
+pytestmark = [pytest.mark.core, pytest.mark.slow]
 
 
 @pytest.fixture

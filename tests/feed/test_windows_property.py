@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from nemesyst.feed.windows import Events, Window
 
-pytestmark = pytest.mark.core
+pytestmark = [pytest.mark.core, pytest.mark.slow]
 
 found = importlib.util.spec_from_file_location("windows_reference", Path(__file__).with_name("windows_reference.py"))
 loops = importlib.util.module_from_spec(found)

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("torch", reason="needs the torch extra")
 
 PROGRAM = Path(__file__).parent / "workers_program.py"

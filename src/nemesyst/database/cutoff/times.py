@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from bson.timestamp import Timestamp
-from pymongo.errors import OperationFailure
+from pymongo.errors import AutoReconnect, OperationFailure
 from pymongo.read_preferences import ReadPreference
 
 from nemesyst.database.cutoff.patience import PATIENCE, Patience, passes
@@ -111,8 +111,7 @@ def _asked(connection: Connection, database: str, *, fresh: bool) -> Timestamp:
     alone = len({host for member in members for host in member.all_hosts}) == 1
     if not follower and (fresh or not alone):
         return _linearizable(client, database)
-    told_time: Timestamp = client.admin.command("ping", read_preference=ReadPreference.PRIMARY)["operationTime"]
-    return told_time
+    return _told(client.admin.command("ping", read_preference=ReadPreference.PRIMARY))
 
 
 def _linearizable(client: MongoClient[dict[str, Any]], database: str) -> Timestamp:
@@ -124,8 +123,15 @@ def _linearizable(client: MongoClient[dict[str, Any]], database: str) -> Timesta
         if error.code != _NO_RIGHT:
             raise
         answer = client.admin.command("ping", read_preference=ReadPreference.PRIMARY)
-    told_time: Timestamp = answer["operationTime"]
-    return told_time
+    return _told(answer)
+
+
+def _told(answer: Mapping[str, Any]) -> Timestamp:
+    """The time in an answer; a server that has just begun does not tell it yet, and is asked again."""
+    if "operationTime" not in answer:
+        raise AutoReconnect("the server has just begun, and does not tell its time yet")
+    time: Timestamp = answer["operationTime"]
+    return time
 
 
 def as_time(value: Any, connection: Connection, database: str | None = None) -> Timestamp:
@@ -136,7 +142,7 @@ def as_time(value: Any, connection: Connection, database: str | None = None) -> 
 
     Args:
         value: A datetime (UTC if it is naive), a date (its midnight), an ISO text, seconds since 1970, a cluster time
-            as it is, or None for now.
+            as it is, also as the pair of numbers in a lineage, or None for now.
         connection: The server.
         database: See :func:`present_time`.
 
@@ -146,6 +152,8 @@ def as_time(value: Any, connection: Connection, database: str | None = None) -> 
     now = present_time(connection, database, fresh=value is not None)
     if value is None:
         return now
+    if isinstance(value, list | tuple) and len(value) == 2 and all(type(each) is int for each in value):
+        value = Timestamp(*value)  # as a lineage has it
     if isinstance(value, Timestamp):
         time = value
     else:

@@ -288,3 +288,18 @@ def test_what_is_read_is_counted_against_the_rate(hub, tmp_path):
     assert numbers(bind(place, spec)) == list(range(20_000))
     size = hub.db.command("collStats", "rows")["size"]
     assert size / 100_000 - 3 < clock[0] < 2 * size / 100_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "stages", [[{"$group": {"_id": None, "n": {"$sum": 1}}}], [{"$sort": {"n": -1}}, {"$limit": 5}]]
+)
+def test_a_pipeline_over_all_rows_is_refused_when_the_server_has_forgotten_the_cutoff(forgetful, stages):
+    hub = forgetful
+    hub.put("rows", [{"i": i, "n": i} for i in range(100)], key="i")
+    feed = hub.feed("rows", inputs="n")
+    time = feed.lineage()["as_of"]
+    hub.put("rows", [{"i": 1000 + i, "n": 1000} for i in range(50)], key="i")
+    forget_history(hub, feed)
+    with pytest.raises(FeedError, match="must run as a whole.*no longer has the rows"):
+        hub.feed("rows", pipeline=stages, inputs="n", as_of=time)

@@ -21,7 +21,7 @@ from nemesyst.database.translate import redact, translate, translated
 from nemesyst.lazy import later
 
 if TYPE_CHECKING:
-    from nemesyst.database.cutoff import Changes, Cutoff, RateLimit, Reread, as_time, present_time
+    from nemesyst.database.cutoff import Changes, Cutoff, CutoffRead, RateLimit, Reread, as_time, present_time
     from nemesyst.database.keeping import Keeping, KeptSet
     from nemesyst.database.raw import RawReader
     from nemesyst.database.stopping import Stopper
@@ -32,6 +32,7 @@ __getattr__ = later(
     {
         "Changes": "cutoff",
         "Cutoff": "cutoff",
+        "CutoffRead": "cutoff",
         "Keeping": "keeping",
         "KeptSet": "keeping",
         "RateLimit": "cutoff",
@@ -51,6 +52,7 @@ __all__ = [
     "CollectionKind",
     "Connection",
     "Cutoff",
+    "CutoffRead",
     "Keeping",
     "KeptSet",
     "OnConflict",

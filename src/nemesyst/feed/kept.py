@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from nemesyst.feed.rows import LiveRows, Raw
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from nemesyst.database import Cutoff, Keeping, KeptSet
+    from nemesyst.database import Cutoff, CutoffRead, Keeping, KeptSet
     from nemesyst.feed.plan import Bound
     from nemesyst.feed.rows import Rows
 
@@ -155,18 +156,29 @@ def materialised(
     Raises:
         FeedError: The server no longer has the rows of the cutoff.
     """
-    if cutoff.way in ("stream", "stamp"):
-        raise FeedError(
-            f"feed of {cutoff.collection}: its pipeline must run as a whole: {why}; and the server no longer has the "
-            "rows as they were at the cutoff",
-            "Bind it within minSnapshotHistoryWindowInSeconds of the cutoff (5 minutes by default), or as of now.",
-        )
 
     def documents() -> Iterator[list[bytes]]:
         with cutoff.read(stages=[*stages, {"$sort": order.exact_sort}], options={"allowDiskUse": True}) as read:
-            yield from cut_documents(read, largest, same_key(None if order == Key() else order))
+            rows = wholly(read, f"feed of {cutoff.collection}: its pipeline must run as a whole: {why}")
+            yield from cut_documents(rows, largest, same_key(None if order == Key() else order))
 
     return keep_chunks(keeping, key, documents())
+
+
+def wholly(read: CutoffRead, what: str) -> Iterator[memoryview]:
+    """What a read gives, if the server still has the rows as they were at the cutoff: nothing can be left out of it.
+
+    Raises:
+        FeedError: It has not.
+    """
+    for batch in chain(read, [None]):  # which way the read went is known with its first batch, or at its end
+        if read.way in ("stream", "stamp"):
+            raise FeedError(
+                f"{what}; and the server no longer has the rows as they were at the cutoff",
+                "Bind it within minSnapshotHistoryWindowInSeconds of the cutoff (5 minutes by default), or as of now.",
+            )
+        if batch is not None:
+            yield batch
 
 
 def kept_bounds(keeping: Keeping, kept: KeptSet, key: Key) -> list[Bound]:

@@ -110,7 +110,8 @@ class Feed:
                 _set(self, "split", replace(self.split, by=self.window.by))  # a device is on one side
         if self.scale is not None and not self.inputs and not self.targets:
             raise FeedError("Feed: scale= scales inputs and targets, and there are none", "Name them.")
-        if self.weight is not None and not isinstance(self.weight, str) and len(self.targets or ()) != 1:
+        of_classes = self.weight == "balanced" or (self.weight is not None and not isinstance(self.weight, str))
+        if of_classes and len(self.targets or ()) != 1:
             raise FeedError(
                 f"Feed: weight= weighs the classes of one target, and targets={list(self.targets or ())}",
                 'Name one, such as targets="label".',

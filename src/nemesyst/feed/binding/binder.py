@@ -24,7 +24,7 @@ from nemesyst.feed.chunks import Chunks
 from nemesyst.feed.decode import Decoder
 from nemesyst.feed.decode.frame import frame
 from nemesyst.feed.joins import Joiner
-from nemesyst.feed.kept import KeptRows, first_rows, kept_bounds, materialised
+from nemesyst.feed.kept import KeptRows, first_rows, kept_bounds, materialised, wholly
 from nemesyst.feed.pipeline import fill
 from nemesyst.feed.plan import largest
 from nemesyst.feed.plan.store import Plan, Plans
@@ -217,7 +217,8 @@ class _Binder:
         decoder = Decoder(names)
         try:
             with cutoff.read(stages=[*self.target.view, *stages]) as read:
-                tables = [[present(columns, name) for name in names] for columns in map(decoder.decode, read)]
+                rows = wholly(read, "Window: anchor: its stages must run as a whole")
+                tables = [[present(columns, name) for name in names] for columns in map(decoder.decode, rows)]
         except FieldError as error:
             raise FieldError(
                 f"Window: anchor: {error.message}", f"Its stages must yield the fields {' and '.join(names)}."

@@ -41,13 +41,14 @@ def hub(trio, names):
 
 
 class Commands(CommandListener):
-    """Notes where commands of a kind went."""
+    """Notes where commands of a kind on a collection went."""
 
-    def __init__(self, *names):
-        self.names, self.places = names, set()
+    def __init__(self, collection, *names):
+        self.collection, self.names, self.places = collection, names, set()
 
     def started(self, event):
-        if event.command_name in self.names:
+        on = event.command.get("collection", event.command.get(event.command_name))
+        if event.command_name in self.names and on == self.collection:
             self.places.add("{}:{}".format(*event.connection_id))
 
     def succeeded(self, event):
@@ -66,7 +67,7 @@ def killing(trio, rows, at):
 
 def test_rows_are_read_from_a_secondary_where_that_is_preferred(trio, hub, names):
     hub.put("rows", ({"x": i} for i in range(1000)))
-    seen = Commands("aggregate", "getMore", "find")
+    seen = Commands("rows", "aggregate", "getMore", "find")  # a feed's time and plan are asked of the primary
     for node in trio.nodes:  # a majority has them; a third member may come later
         with node.client() as client:
             until(lambda client=client: client[names["database"]].rows.count_documents({}) == 1000)

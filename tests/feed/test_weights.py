@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nemesyst.errors import FeedError, FieldError
-from nemesyst.feed.table import Table
-from nemesyst.feed.weights import ClassCounts, ClassWeights, Weights, check_weight, row_weights
+from nemesyst.feed.weights import ClassCounts, ClassWeights, check_weight, row_weights
 
 pytestmark = pytest.mark.core
 
@@ -97,9 +96,3 @@ def test_a_specification_has_one_form():
 def test_other_specifications_are_refused(weight):
     with pytest.raises(FeedError, match="Feed: weight"):
         check_weight(weight)
-
-
-def test_weights_of_a_table():
-    table = Table({"y": np.array([0, 1, 1]), "weight": np.array([1.0, 2.0, 3.0])})
-    assert Weights("w").arrays(table).tolist() == [1.0, 2.0, 3.0]
-    assert Weights(classes=ClassWeights((0, 1), (4.0, 5.0))).arrays(table).tolist() == [4.0, 5.0, 5.0]

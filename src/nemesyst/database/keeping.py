@@ -160,8 +160,3 @@ class Keeping:
             found = self._rows.find_one({"_id": {"set": name, "chunk": chunk}}) or {"digest": "", "size": 0}
         content = Content(found["digest"], found["size"], found.get("data"), found.get("blob"))
         return bytes(self._blobs.load(content, f"kept rows {name}, chunk {chunk}"))
-
-    def names(self) -> Iterator[str]:
-        """Keys of the sets that are whole."""
-        with translated("looking for kept rows"):
-            yield from (str(found["_id"]) for found in self._sets.find({"set": {"$exists": True}}, {"_id": 1}))

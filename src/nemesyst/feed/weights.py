@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Self
 
-    from nemesyst.feed.table import Table
 
 Array = np.ndarray[Any, Any]
 Class = str | int
@@ -195,26 +194,3 @@ def _labels(labels: Array) -> Array:
         f"weight: the target has {what}; classes are one whole number, text or boolean for each row",
         "Weigh by a field instead (weight=name), or make a single target of classes.",
     )
-
-
-@dataclass(frozen=True)
-class Weights:
-    """How rows of a table are weighed.
-
-    Args:
-        field: The field whose values stand in the table as ``"weight"``.
-        classes: Or else the weights of the classes that stand there as ``"y"``.
-    """
-
-    field: str | None = None
-    classes: ClassWeights | None = None
-
-    def arrays(self, table: Table) -> Array:
-        """The weight of each row; float32, shape (rows,).
-
-        Raises:
-            FieldError: The values are no weights, or no classes.
-        """
-        if self.classes is not None:
-            return self.classes.of(table.arrays["y"])
-        return row_weights(self.field or "weight", table.arrays["weight"])

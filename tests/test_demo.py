@@ -65,20 +65,20 @@ def test_the_demo_reaches_97_percent_and_tells_where_the_model_came_from(folder)
 
 
 def test_a_second_demo_changes_no_row_and_makes_a_second_version(folder):
-    done(RUN)
-    again = json.loads(done([*RUN, "--json"]))
+    done([*RUN, "--arg", "epochs=2"])
+    again = json.loads(done([*RUN, "--arg", "epochs=2", "--json"]))
     assert again[0]["details"]["unchanged"] == 1797
     assert again[1]["details"]["versions"][0]["ref"] == "digits-cnn@2"
     assert again[2]["details"]["model"] == "digits-cnn@2"
-    assert accuracy(done(REPORT)) >= 97
 
 
 def test_two_demos_at_once_both_end_well(folder):
-    both = [subprocess.Popen(RUN, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(2)]
+    short = [*RUN, "--arg", "epochs=6"]
+    both = [subprocess.Popen(short, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(2)]
     told = [process.communicate()[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], told
     assert versions() == ["digits-cnn@1", "digits-cnn@2"]
-    assert accuracy(done(REPORT)) >= 97
+    assert accuracy(done(REPORT)) >= 90
 
 
 def test_interrupted_the_demo_says_so_and_ends_with_130(folder):
@@ -91,8 +91,14 @@ def test_interrupted_the_demo_says_so_and_ends_with_130(folder):
     assert "Traceback" not in errors
 
 
+def long(moment):
+    """A moment that only the long runs try; the others stand for it."""
+    return pytest.param(moment, marks=pytest.mark.soak)
+
+
 @pytest.mark.parametrize(
-    "moment", [None, "wrangle: started", "wrangle: 1,797", "epoch 3/20", "learn: saved", "infer: started"]
+    "moment",
+    ["wrangle: 1,797", "learn: saved", *map(long, [None, "wrangle: started", "epoch 3/20", "infer: started"])],
 )
 def test_killed_at_any_moment_the_next_demo_succeeds_and_shows_whole_versions_only(folder, moment):
     process = subprocess.Popen(RUN, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)

@@ -44,6 +44,7 @@ class Node:
         binary = find_mongod(None, self.folder / "bin").path
         command = [binary, "--dbpath", self.folder, "--port", str(self.port), "--bind_ip", "127.0.0.1"]
         command += ["--logpath", self.folder / "log", "--logappend", "--wiredTigerCacheSizeGB", "0.25"]
+        command += ["--wiredTigerEngineConfigString", "log=(prealloc=false)"]  # else 200 MB of empty files
         command += ["--nounixsocket", "--setParameter", "diagnosticDataCollectionEnabled=false", *self.options]
         self.process = subprocess.Popen(
             command,
@@ -83,9 +84,10 @@ class Node:
 
 @contextmanager
 def running(*nodes):
-    """Start nodes side by side; they are killed at the end."""
+    """Start nodes side by side; they are killed at the end, and their folders go."""
     with ExitStack() as stack:
         for node in nodes:
+            stack.callback(shutil.rmtree, node.folder, ignore_errors=True)
             stack.callback(node.kill)
             node.start()
         for node in nodes:

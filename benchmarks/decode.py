@@ -3,7 +3,8 @@
     python benchmarks/decode.py --megabytes 1 --rounds 7
 
 No server is needed: a reply's batch is built here, of about the size that the feed asks for. The ways take turns, and
-the table shows medians over the rounds, in ns a row. ``copy`` is the time to copy the bytes; for lists of doubles
+the table shows medians over the rounds, in ns a row of the processor's time, so that other work on the machine matters
+little. ``copy`` is the time to copy the bytes; for lists of doubles
 ``doubles copied`` reads as many doubles at such distances and does nothing else, the least that any decoder does.
 PyMongoArrow is measured if it is installed.
 """
@@ -156,16 +157,16 @@ def ways(make: Callable[[int], Rows], size: float) -> Iterator[tuple[str, int, W
 
 
 def measure(found: list[tuple[str, int, Way]], rounds: int) -> dict[str, float]:
-    """Median ns a row of each way."""
+    """Median ns of the processor's time a row of each way; none of them uses other threads."""
     times: dict[str, list[float]] = {name: [] for name, _, _ in found}
     for _ in range(rounds):
         for name, count, way in found:
             way()
-            repeats, start = 0, time.perf_counter()
-            while repeats < 3 or time.perf_counter() - start < 0.02:
+            repeats, start = 0, time.thread_time()
+            while repeats < 3 or time.thread_time() - start < 0.02:
                 way()
                 repeats += 1
-            times[name].append((time.perf_counter() - start) / repeats / count * 1e9)
+            times[name].append((time.thread_time() - start) / repeats / count * 1e9)
     return {name: statistics.median(each) for name, each in times.items()}
 
 

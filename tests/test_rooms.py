@@ -26,6 +26,7 @@ ROOMS = [
     "run",
     "live",
     "cli",
+    "checks",
 ]
 HEAVY = {
     "torch",
@@ -41,6 +42,10 @@ HEAVY = {
     "tensorflow",
     "nicegui",
     "fastapi",
+    "xgboost",
+    "onnx",
+    "onnxruntime",
+    "flax",
 }
 
 
@@ -53,6 +58,20 @@ def imports(path):
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             yield node.module
+
+
+def lazy_names(path):
+    """Names that a package finds later, and the modules that they are in."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "later":
+            yield from ast.literal_eval(node.args[1]).items()
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.rglob("__init__.py")), ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_name_that_is_found_later_is_not_that_of_a_module(path):
+    # importing the module would put it where the name is looked for
+    modules = {each.stem for each in path.parent.iterdir()}
+    assert not [name for name, _ in lazy_names(path) if name in modules]
 
 
 def room_of(path):

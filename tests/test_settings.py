@@ -75,3 +75,10 @@ def test_secrets_are_there_for_our_own_processes(monkeypatch):
     monkeypatch.setenv("NEMESYST_USERNAME", "ann")
     monkeypatch.setenv("NEMESYST_PASSWORD", "s3cret")
     assert load_settings().reveal()["password"] == "s3cret"
+
+
+def test_folders_are_revealed_as_they_are_from_here(folder):
+    given = {"home": "h", "cache": "c", "data": "d", "mongod": "bin/mongod"}
+    revealed = load_settings(given).reveal()
+    assert {name: revealed[name] for name in given} == {name: str(folder / path) for name, path in given.items()}
+    assert load_settings().reveal()["cache"] is None

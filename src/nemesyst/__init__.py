@@ -4,7 +4,8 @@ from nemesyst.database import unpack
 from nemesyst.errors import NemesystError
 from nemesyst.feed import AsOf, BoundFeed, Feed, Split, Window
 from nemesyst.hub import Hub, connect
-from nemesyst.models import Models
+from nemesyst.models import Models, Saving, architecture
+from nemesyst.models.metrics import Metric, accuracy, f1, log_loss, macro_f1, mae, mape, mse, pinball, r2, rmse
 from nemesyst.stages import Run, Trained, learner, predictor, wrangler
 from nemesyst.types import Batch, PutReport, Version
 
@@ -16,17 +17,30 @@ __all__ = [
     "BoundFeed",
     "Feed",
     "Hub",
+    "Metric",
     "Models",
     "NemesystError",
     "PutReport",
     "Run",
+    "Saving",
     "Split",
     "Trained",
     "Version",
     "Window",
+    "accuracy",
+    "architecture",
     "connect",
+    "f1",
     "learner",
+    "log_loss",
+    "macro_f1",
+    "mae",
+    "mape",
+    "mse",
+    "pinball",
     "predictor",
+    "r2",
+    "rmse",
     "unpack",
     "wrangler",
 ]

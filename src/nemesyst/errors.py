@@ -17,7 +17,10 @@
     │   ├── UnknownModelError      no such model, version or alias
     │   ├── UntrustedError         an artefact that would have to run code
     │   ├── CorruptBlobError       stored bytes that are not the ones that were saved
-    │   └── MismatchError          weights that do not fit the model they are loaded into
+    │   ├── MismatchError          weights that do not fit the model they are loaded into
+    │   ├── SelfTestError          a loaded model whose outputs are not those of its golden batch
+    │   ├── GateError              a version that did not pass the test to be promoted
+    │   └── ReplayError            a version that cannot be trained again from the same rows and code
     ├── ScriptError                a script that cannot be loaded, or whose stages are wrong
     └── JobError                   a job that failed while it ran
 
@@ -108,6 +111,18 @@ class CorruptBlobError(ModelError):
 
 class MismatchError(ModelError):
     """Weights that do not fit the model that they are loaded into."""
+
+
+class SelfTestError(ModelError):
+    """A loaded model whose outputs are not those of its golden batch."""
+
+
+class GateError(ModelError):
+    """A version that did not pass the test to be promoted."""
+
+
+class ReplayError(ModelError):
+    """A version that cannot be trained again from the same rows and code."""
 
 
 class ScriptError(NemesystError):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
+from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from nemesyst.database import Connection, Reconnect, check_database, preference_of, put
+from nemesyst.database import Connection, Reconnect, blobs, check_database, check_readable, preference_of, put
 from nemesyst.errors import FeedError, SettingsError
 from nemesyst.feed import Asked, BoundFeed, Explanation, Feed, Place, Shard, bind, explain
 from nemesyst.models import Models
@@ -98,7 +101,8 @@ class Hub:
         except SettingsError:
             self.close()
             raise
-        self.models = Models(connection, settings.state)
+        again = partial(_replay, weakref.ref(self))
+        self.models = Models(connection, settings.state, blobs.cache_of(settings), again)
 
     def __repr__(self) -> str:
         where = self._connection.address if self._embedded is None else f"embedded in {self._embedded.home}"
@@ -171,7 +175,7 @@ class Hub:
             progress=progress,
         )
 
-    def feed(
+    def feed(  # noqa: PLR0913 - each is a keyword of its own
         self,
         spec: Feed | Mapping[str, Any] | str,
         *,
@@ -182,6 +186,7 @@ class Hub:
         cache: bool = True,
         read_preference: str | None = None,
         bytes_per_second: float | None = None,
+        prepared: Mapping[str, Any] | None = None,
         **arguments: Any,
     ) -> BoundFeed:
         """Bind a feed to this database.
@@ -196,10 +201,13 @@ class Hub:
             cache: Whether decoded rows are kept on this machine.
             read_preference: Which members are read, such as ``"secondary"``; None: as the hub reads.
             bytes_per_second: How fast to read at most, so that the database's other work is not disturbed.
+            prepared: The recorded feed of a version (``version.feed``), of which scale, categories and class weights
+                are used instead of those of these rows, so that training goes on in the same units.
             arguments: With a name: arguments of :class:`nemesyst.Feed`.
 
         Raises:
             FeedError: No such collection, a pipeline that the server refuses, a field that no document has.
+            UnreachableError: A secondary is to be read, and there is none.
         """
         if isinstance(spec, str):
             spec = _spec(spec, params, arguments)
@@ -213,10 +221,11 @@ class Hub:
             self._database,
             self.settings.state,
             self._cache() if cache else None,
-            None if read_preference is None else preference_of(read_preference),
+            None if read_preference is None else self._preference(read_preference),
             None if bytes_per_second is None else _limit(bytes_per_second),
         )
-        return bind(place, spec, params=params, asked=Asked(as_of, _shard(shard, even=even)))
+        asked = Asked(as_of, _shard(shard, even=even), prepared=None if prepared is None else prepared.get("prepared"))
+        return bind(place, spec, params=params, asked=asked)
 
     def explain(self, spec: Feed | str, *, params: Mapping[str, Any] | None = None, **arguments: Any) -> Explanation:
         """How a feed would be read, and why: what runs in chunks, and which index it uses or lacks. Reads no rows.
@@ -234,6 +243,11 @@ class Hub:
             raise FeedError(f"hub.explain: params={params!r} is not a dict", 'Write params={"site": 12}.')
         filled = made.with_(params={**(made.params or {}), **(params or {})})
         return explain(Place(self._connection, self._database, self.settings.state), filled)
+
+    def _preference(self, name: str) -> Any:
+        preference = preference_of(name)
+        check_readable(self._connection, preference, f"hub.feed: read_preference={name!r}")
+        return preference
 
     def _cache(self) -> cache.Cache | None:
         from nemesyst.feed import cache
@@ -265,6 +279,11 @@ def _spec(collection: str, params: Mapping[str, Any] | None, arguments: Mapping[
         raise FeedError(
             f"hub.feed: {str(error).removeprefix('Feed.__init__() ')}", "See help(nemesyst.Feed)."
         ) from None
+
+
+def _replay(hub: weakref.ref[Hub], ref: str, **asked: Any) -> Any:
+    """Train a version again; by name, as the stages are above the hub."""
+    return import_module("nemesyst.stages").replay(hub(), ref, **asked)
 
 
 def _limit(bytes_per_second: float) -> RateLimit:

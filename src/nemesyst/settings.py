@@ -54,7 +54,9 @@ class Settings(BaseSettings):
     timeout: float = Field(3.0, gt=0, le=3600, description="seconds to look for the database before giving up")
     home: Path = Field(Path(".nemesyst"), description="folder of the embedded server and of the cache")
     cache: Path | None = Field(None, description="folder of what may be deleted at any time; none: cache in home")
-    cache_size: float = Field(20.0, ge=0, description="disk that the cache of decoded rows takes, in GB; 0: no cache")
+    cache_size: float = Field(
+        20.0, ge=0, description="disk for decoded rows, in GB (verified models: a quarter of it, beside)"
+    )
     mongod: Path | None = Field(None, description="mongod to run as the embedded server; none: the extra's, or PATH's")
     cache_gb: float = Field(0.5, ge=0.25, description="memory that the embedded server caches data in, in GB")
     data: Path | None = Field(None, description="folder of data files for demos, tests and benchmarks")
@@ -79,7 +81,10 @@ class Settings(BaseSettings):
         for name in ("address", "password"):
             secret: SecretStr | None = getattr(self, name)
             values[name] = None if secret is None else secret.get_secret_value()
-        return values | {"home": str(self.home.resolve())}
+        for name in ("cache", "mongod", "data"):  # the process may work in another folder
+            path: Path | None = getattr(self, name)
+            values[name] = None if path is None else str(path.expanduser().absolute())
+        return values | {"home": str(self.home.expanduser().resolve())}
 
 
 def load_settings(given: Mapping[str, Any] | None = None) -> Settings:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,6 +46,18 @@ class PutReport:
         return self.stored + self.unchanged + self.replaced + self.rejected
 
 
+class Stored(NamedTuple):
+    """One stored content of a version.
+
+    Attributes:
+        digest: BLAKE3 of its bytes, in hex.
+        size: How many there are.
+    """
+
+    digest: str
+    size: int
+
+
 @dataclass(frozen=True)
 class Version:
     """One stored version of a model: everything but the weights.
@@ -51,21 +65,28 @@ class Version:
     Attributes:
         name: The model's name.
         entity: The device or site that the model is for, or None.
-        number: 1 for the first version of this name and entity.
+        number: 1 for the first version of this name and entity; never given twice.
         framework: The adapter that wrote it, such as ``"torch"``.
-        digest: BLAKE3 of the stored bytes, in hex.
-        size: Stored bytes.
+        digest: BLAKE3 of the model's stored bytes, in hex.
+        size: Stored bytes of the model.
         created: When it became visible (UTC, by the server's clock).
+        contents: What is stored: ``"model"``, and perhaps ``"optimizer"``, ``"onnx"``, ``"golden"``, ``"curves"``.
         metrics: Numbers given at save time.
-        args: Arguments of the build function or learner; JSON values.
+        tags: Given at save time: text, numbers, booleans or None by name.
+        text: What the model is for, or None.
+        args: Arguments of the build function or architecture; JSON values.
+        architecture: Name of the registered architecture, or None.
+        build: Name of the build function given at save time, for people; it is never imported.
         feed: The feed's specification as JSON values, or None.
         rows: Rows of each part of the feed that were read.
         learner: What trained it: function, script and all of its arguments; None if saved by hand.
         parent: Reference of the version that training went on from, or None.
-        build: Name of the build function given at save time, for people; it is never imported.
         node: Name of the machine that saved it.
-        environment: Versions of Python, NumPy and the framework at save time.
+        environment: Versions of Python and the packages, platform, processor and threads at save time.
+        seconds: Time that training took, in s, or None.
         aliases: Aliases that named it when the record was read.
+        imported: Of a version that came in a file: its reference and time where it was made; else None.
+        lineage_text: Where its rows come from, as JSON text, or None; see :attr:`lineage`.
     """
 
     name: str
@@ -75,16 +96,28 @@ class Version:
     digest: str
     size: int
     created: datetime
+    contents: Mapping[str, Stored] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
+    tags: Mapping[str, Any] = field(default_factory=dict)
+    text: str | None = None
     args: Mapping[str, Any] = field(default_factory=dict)
+    architecture: str | None = None
+    build: str | None = None
     feed: Mapping[str, Any] | None = None
     rows: Mapping[str, int] = field(default_factory=dict)
     learner: Mapping[str, Any] | None = None
     parent: str | None = None
-    build: str | None = None
     node: str | None = None
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float | None = None
     aliases: tuple[str, ...] = ()
+    imported: Mapping[str, Any] | None = None
+    lineage_text: str | None = field(default=None, repr=False)
+
+    @cached_property
+    def lineage(self) -> Mapping[str, Any] | None:
+        """Where its rows come from: what ``feed.lineage()`` gave at save time; None where there was no feed."""
+        return None if self.lineage_text is None else dict(json.loads(self.lineage_text))
 
     @property
     def path(self) -> str:

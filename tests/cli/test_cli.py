@@ -135,6 +135,17 @@ def test_a_feed_is_shown_with_its_arrays_and_rows(nemesyst, tmp_path, hub):
     assert "25 rows in" in nemesyst("feed", "rows", *options).stdout
 
 
+def test_parameters_of_a_feed_may_be_lists_and_misspelt_ones_are_told(nemesyst, tmp_path, hub):
+    hub.put("rows", [{"i": i, "site": i % 4} for i in range(100)], key="i")
+    (tmp_path / "p.json").write_text('[{"$match": {"site": {"$in": {"$param": "sites"}}}}]')
+    told = nemesyst("feed", "rows", "--pipeline", "p.json", "--param", "sites=[1, 3]", "--json")
+    assert json.loads(told.stdout)["rows"] == 50
+    for text, said in (("sites=[1", "begins like JSON"), ("site=[1]", "did you mean sites?")):
+        refused = nemesyst("feed", "rows", "--pipeline", "p.json", "--param", text)
+        assert (refused.returncode > 0, "Traceback" in refused.stderr) == (True, False)
+        assert said in refused.stderr
+
+
 def test_a_script_with_a_syntax_error_is_told_with_its_line(nemesyst, tmp_path):
     (tmp_path / "bad.py").write_text("def f(:\n")
     done = nemesyst("wrangle", "bad.py")

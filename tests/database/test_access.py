@@ -193,6 +193,25 @@ def test_no_certificate_where_the_user_is_known_by_one(encrypted):
         nm.connect(encrypted["address"], tls=True, tlsCAFile=encrypted["tlsCAFile"], authMechanism="MONGODB-X509")
 
 
+def test_a_reader_is_told_why_a_pipeline_needs_the_right_to_write(reader):
+    with pytest.raises(AccessError) as error:
+        reader.feed("rows", pipeline=[{"$sort": {"x": 1}}, {"$limit": 5}], inputs="x")
+    told = str(error.value)
+    assert "its pipeline must run as a whole: it looks across documents" in told
+    assert "kept in the state database nemesyst, and the user has no right to write there" in told
+    assert "not authorized on nemesyst to execute command findAndModify on plans.kept" in told
+    assert "Ask for the role readWrite on nemesyst" in error.value.remedy
+    assert not [word for word in ("lsid", "clusterTime", "UUID", "signature", "{") if word in told]
+
+
+def test_what_a_user_may_not_do_is_told_without_the_command(guarded):
+    with nm.connect(guarded, username="bob", password="b", database="data", authSource="data") as hub:
+        with pytest.raises(AccessError) as error:
+            hub.models.save({"w": np.arange(3.0)}, "mine")
+        assert "not authorized on nemesyst to execute command" in str(error.value)
+        assert not [word for word in ("lsid", "clusterTime", "UUID", "signature") if word in str(error.value)]
+
+
 @pytest.fixture
 def _soon(monkeypatch):
     monkeypatch.setenv("NEMESYST_TIMEOUT", "1")

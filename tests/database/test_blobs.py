@@ -5,7 +5,8 @@ from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nemesyst.database.blobs import PART, SMALL, Blobs, _cut
+from nemesyst.database.blobparts import PART, cut
+from nemesyst.database.blobs import SMALL, Blobs
 from nemesyst.errors import CorruptBlobError, ModelError
 
 
@@ -27,7 +28,7 @@ def bytes_of(size):
 @given(st.lists(st.integers(0, 3 * PART), max_size=6))
 def test_pieces_of_any_size_are_cut_into_parts_of_one_size(sizes):
     pieces = [bytes_of(size)[:size] for size in sizes]
-    parts = list(_cut(pieces))
+    parts = list(cut(pieces))
     assert b"".join(parts) == b"".join(pieces)
     assert all(len(part) == PART for part in parts[:-1])
     assert not parts or 0 < len(parts[-1]) <= PART

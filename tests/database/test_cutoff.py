@@ -122,6 +122,10 @@ def test_changes_since_are_counted_and_named(hub, now, cutoff):
         "deleted": list(range(290, 300)),
     }
     assert changes.until >= under.time
+    assert repr(changes) == (
+        "<changes since the cutoff: 2 inserted, 150 updated, 1 replaced, 10 deleted; first: inserted 1000, 1001; "
+        "updated 0, 1, 2; replaced 200; deleted 290, 291, 292>"
+    )
     assert ids_of(under) == list(range(290))
 
 
@@ -338,18 +342,26 @@ def test_rows_that_come_in_another_order_are_not_skipped_by_guess(hub, now, cuto
         list(batches)
 
 
-@pytest.mark.parametrize("kind", ["view", "timeseries", "capped"])
+def test_a_view_is_read_as_it_was(hub, now, cutoff):
+    hub.db.create_collection("rows", viewOn="base", pipeline=[{"$match": {"_id": {"$gte": 1}}}])
+    hub.db.base.insert_many([{"_id": i} for i in range(10)])
+    under = cutoff(now())
+    hub.db.base.insert_one({"_id": 10})
+    found, read = rows_of(under, stages=[{"$sort": {"_id": 1}}])
+    assert [row["_id"] for row in found] == list(range(1, 10))
+    assert (read.way, read.time, under.changes().until) == ("history", under.time, None)
+
+
+@pytest.mark.parametrize("kind", ["timeseries", "capped"])
 def test_what_has_no_history_is_read_as_it_is(hub, now, cutoff, kind):
     options = {
-        "view": {"viewOn": "base", "pipeline": []},
         "timeseries": {"timeseries": {"timeField": "t"}},
         "capped": {"capped": True, "size": 10**6},
     }[kind]
     hub.db.create_collection("rows", **options)
-    into = hub.db.base if kind == "view" else hub.db.rows
-    into.insert_many([{"_id": i, "t": datetime(2026, 1, 1)} for i in range(10)])
+    hub.db.rows.insert_many([{"_id": i, "t": datetime(2026, 1, 1)} for i in range(10)])
     under = cutoff(now())
-    into.insert_one({"_id": 10, "t": datetime(2026, 1, 1)})
+    hub.db.rows.insert_one({"_id": 10, "t": datetime(2026, 1, 1)})
     found, read = rows_of(under, stages=[{"$sort": {"_id": 1}}])
     assert [row["_id"] for row in found] == list(range(11))
     assert (read.way, read.time, under.changes().until) == ("plain", None, None)
@@ -491,6 +503,10 @@ def test_this_very_moment_covers_what_was_put_before_it(hub):
         (Timestamp(0, 0), "before any write"),
         (Timestamp(2**32 - 1, 1), "lies in the future: the server's time is 20"),
         (timedelta(days=1), "no moment"),
+        (np.datetime64("NaT"), "no moment"),
+        ([10**12, 1], "is no cluster time"),
+        (1_795_187_305_000, "outside of the years(.|\n)*may be milliseconds"),
+        ("x" * 1000, "as_of: 'x{99}\\.\\.\\. is not an ISO date"),
     ],
 )
 def test_what_is_no_moment_is_refused(hub, moment, told):
@@ -502,3 +518,20 @@ def test_the_future_is_refused(hub):
     with pytest.raises(FeedError, match="lies in the future") as error:
         as_time(datetime.now(UTC) + timedelta(days=1), hub._connection, hub.db.name)
     assert "Leave as_of out" in str(error.value)
+    assert "zone" not in str(error.value)
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_a_moment_without_a_zone_is_utc_and_who_meant_another_is_told(hub, as_text):
+    moment = (datetime.now(UTC) + timedelta(hours=3)).replace(tzinfo=None)
+    with pytest.raises(FeedError, match="without a zone is taken for UTC"):
+        as_time(moment.isoformat() if as_text else moment, hub._connection, hub.db.name)
+    earlier = datetime(2026, 1, 31, 12)
+    times = [as_time(each, hub._connection, hub.db.name) for each in (earlier, earlier.replace(tzinfo=UTC))]
+    assert times[0] == times[1]
+
+
+def test_a_time_that_pandas_does_not_have_is_refused(hub):
+    pandas = pytest.importorskip("pandas")
+    with pytest.raises(FeedError, match="NaT is no moment"):
+        as_time(pandas.NaT, hub._connection, hub.db.name)

@@ -6,7 +6,7 @@ import bson
 import numpy as np
 import pytest
 
-from nemesyst.feed.columns import column
+from nemesyst.feed.columns import column, through_list
 from nemesyst.feed.decode import Decoder
 
 OPTIONS = bson.CodecOptions(uuid_representation=4)
@@ -29,11 +29,14 @@ def look_up(documents, name):
     values = [document.get(name, ABSENT) for document in documents]
     if "." not in name or ABSENT not in values:
         return values
-    return [deep(document, name.split(".")) for document in documents]
+    return [_dotted(document, name) for document in documents]
 
 
-def deep(value, parts):
-    for part in parts:
+def _dotted(document, name):
+    value, parts = document, name.split(".")
+    for i, part in enumerate(parts):
+        if isinstance(value, list):
+            raise through_list(name, ".".join(parts[:i]), document.get("_id"))
         if not isinstance(value, dict) or part not in value:
             return ABSENT
         value = value[part]

@@ -29,8 +29,8 @@ def arrays(rows, inputs, targets=(), missing="error"):
     if missing == "drop":
         rows = [row for row in rows if all(value_of(row, name) is not None for name in (*inputs, *targets))]
     fill = math.nan if missing == "nan" else missing
-    # one whole-number target stays as it is, unless NaN might stand for it
-    whole = len(targets) == 1 and missing != "nan" and all(isinstance(value_of(row, targets[0]), int) for row in rows)
+    # one target of whole numbers or booleans is of classes, whatever stands for what is missing elsewhere
+    whole = len(targets) == 1 and all(isinstance(value_of(row, targets[0]), int) for row in rows)
     return [
         {
             "x": _stacked(row, inputs, fill),

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nemesyst.database import pack
-from nemesyst.errors import NemesystError, RecordError
+from nemesyst.errors import FieldError, NemesystError, RecordError
 from nemesyst.feed.decode import Decoder
 
 spec = importlib.util.spec_from_file_location("decode_reference", Path(__file__).with_name("decode_reference.py"))
@@ -97,12 +97,17 @@ def test_a_decoder_gives_the_same_for_any_split_into_batches(rows, data):
 @settings(max_examples=40, deadline=None)
 def test_stacked_numbers_are_the_columns_as_float32(rows):
     columns = reference.decoded(rows)
-    stacked = columns.stack(["c", "a", "b"])
+    wide = np.stack([columns.column(name).values.astype(np.float64) for name in "cab"], axis=1)
     with np.errstate(all="ignore"):
-        wide = [columns.column(name).values.astype(np.float64).astype(np.float32) for name in "cab"]
+        narrow = wide.astype(np.float32)
+    if (np.isinf(narrow) & np.isfinite(wide)).any():
+        with pytest.raises(FieldError, match="too large for float32"):
+            columns.stack(["c", "a", "b"])
+        return
+    stacked = columns.stack(["c", "a", "b"])
     assert stacked.dtype == np.float32
     assert stacked.flags.c_contiguous
-    np.testing.assert_array_equal(stacked, np.stack(wide, axis=1))
+    np.testing.assert_array_equal(stacked, narrow)
 
 
 def try_all(batch):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import nemesyst as nm
-from nemesyst.errors import FeedError, FieldError, NemesystError, PipelineError, SettingsError
+from nemesyst.errors import FeedError, FieldError, NemesystError, PipelineError, SettingsError, UnreachableError
 
 pytestmark = [pytest.mark.core, pytest.mark.slow]
 
@@ -204,3 +204,13 @@ def test_values_that_cannot_be_unscaled_are_told(rows):
     for values in ("warm", np.zeros((2, 3))):
         with pytest.raises(NemesystError):
             feed.unscale(values, "x")
+
+
+def test_a_secondary_that_there_is_not_is_told_at_once(hub):
+    hub.put("rows", [{"i": 1}])
+    with pytest.raises(
+        UnreachableError, match="has no secondary that answers; its members: .* \\(the primary\\)"
+    ) as error:
+        hub.feed("rows", inputs="i", read_preference="secondary")
+    assert "secondaryPreferred" in error.value.remedy
+    assert len(hub.feed("rows", inputs="i", read_preference="secondaryPreferred").to_numpy()["x"]) == 1

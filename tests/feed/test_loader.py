@@ -46,6 +46,22 @@ def test_an_error_comes_where_its_table_would_have_come():
 
 
 @pytest.mark.timeout(30)
+def test_what_is_done_beside_ends_with_the_readers_and_its_errors_are_theirs_to_find():
+    begun = threading.Event()
+
+    def wait():
+        begun.set()
+        RateLimit(1).wait(1000)
+
+    tables = read_ahead(lambda number: number, range(5), room=2, beside=wait)
+    assert next(tables) == 0
+    begun.wait()
+    tables.close()
+    assert not reading()
+    assert list(read_ahead(lambda number: number, range(5), room=2, beside=lambda: 1 / 0)) == list(range(5))
+
+
+@pytest.mark.timeout(30)
 def test_a_reader_that_waits_ends_when_nobody_asks_for_more():
     limit = RateLimit(1)
 

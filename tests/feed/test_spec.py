@@ -90,8 +90,9 @@ def test_a_specification_comes_back_from_json_the_same():
 
 
 def test_the_fingerprint_does_not_depend_on_how_a_feed_is_written():
-    one = nm.Feed("telemetry", params={"a": 1, "b": 2}, inputs="air")
-    other = nm.Feed(collection="telemetry", params={"b": 2, "a": 1}, inputs=["air"], pipeline=[])
+    stages = [{"$match": {"site": {"$param": "a"}, "day": {"$param": "b"}}}]
+    one = nm.Feed("telemetry", stages, params={"a": 1, "b": 2}, inputs="air")
+    other = nm.Feed(collection="telemetry", params={"b": 2, "a": 1}, inputs=["air"], pipeline=tuple(stages))
     assert one.fingerprint == other.fingerprint
 
 

@@ -15,6 +15,8 @@ def reference(window, rows, events=()):
     for device in {row["by"] for row in rows}:
         latest = {row["t"]: row for row in rows if row["by"] == device}
         steps = [latest[t] for t in sorted(latest)]
+        for before, step in zip([None, *steps], steps, strict=False):
+            step["flips"] = before is not None and step["anchor"] != before["anchor"]
         if window.every is not None:
             steps = grid(window, steps)
         for at, step in enumerate(steps):
@@ -42,7 +44,7 @@ def begins(window, steps, at, marks):
     event = at + window.length - (window.horizon == 0)
     now, before = steps[event], steps[event - 1]
     if isinstance(window.anchor, str):
-        return now["anchor"] != before["anchor"]
+        return now["flips"]
     if window.every is None:
         return any(before["t"] < mark <= now["t"] for mark in marks)
     return any(before["cell"] < math.floor(mark / window.every) <= now["cell"] for mark in marks)
@@ -95,7 +97,8 @@ def cells_of_run(window, run):
         value, measured, age, held = zip(*(field[number] for field in fields), strict=True)
         cells.append({
             "cell": number, "t": number * window.every, "part": parts.pop() if len(parts) == 1 else -1,
-            "y": last["y"], "anchor": last["anchor"], "x": value, "measured": measured, "age": age, "held": held,
+            "y": last["y"], "flips": any(reading["flips"] for reading in inside.get(number, ())),
+            "x": value, "measured": measured, "age": age, "held": held,
         })  # fmt: skip
     return cells
 

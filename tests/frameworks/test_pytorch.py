@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import mmap
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -199,3 +203,186 @@ def test_what_a_build_function_made_is_in_evaluation_mode(hub):
     hub.models.save(build(), "net", build=build)
     assert not hub.models.load("net", build=build).training
     assert hub.models.load("net", into=build()).training
+
+
+def test_a_file_that_is_mapped_is_read_in_place_and_its_pages_are_given_back(tmp_path):
+    net = torch.nn.Linear(2048, 2048)
+    (tmp_path / "net").write_bytes(dumped(net))
+    into = torch.nn.Linear(2048, 2048)
+    with open(tmp_path / "net", "rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    ADAPTER.load(memoryview(mapped), into)
+    assert same(into, net)
+    assert resident(mapped) < len(mapped) / 2  # what is read ahead may be large
+    mapped.close()
+
+
+def resident(mapped):
+    """Bytes of a mapping that are in this process' memory."""
+    address = f"{np.frombuffer(mapped, np.uint8).ctypes.data:x}-"
+    text = Path("/proc/self/smaps").read_text()
+    _, _, found = text.partition(f"\n{address}")
+    return 1024 * int(re.search(r"^Rss: +(\d+) kB", found, re.MULTILINE)[1])
+
+
+@pytest.mark.parametrize("wrap", ["compile", "inner", "parallel"])
+def test_wrappers_leave_no_trace_in_the_names(wrap):
+    net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Sequential(torch.nn.Linear(2, 2)))
+    wrapped = fresh_like(net)
+    if wrap == "inner":
+        wrapped[1] = torch.compile(wrapped[1])
+    else:
+        wrapped = torch.compile(wrapped) if wrap == "compile" else torch.nn.DataParallel(wrapped)
+    assert [name for name, _ in ADAPTER.weights(wrapped)] == list(net.state_dict())
+    assert ADAPTER.load(dumped(net), wrapped) is wrapped
+    assert same(ADAPTER.load(dumped(wrapped), fresh_like(net)), net)
+
+
+def fresh_like(net):
+    return torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Sequential(torch.nn.Linear(2, 2)))
+
+
+def test_a_data_parallel_module_over_processes_leaves_no_trace(tmp_path):
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
+    try:
+        wrapped = torch.compile(torch.nn.parallel.DistributedDataParallel(net := torch.nn.Linear(2, 3)))
+        assert same(ADAPTER.load(dumped(wrapped), torch.nn.Linear(2, 3)), net)
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def test_hooks_of_a_module_do_the_loading():
+    net, into = (torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(3, 4)) for _ in range(2))
+    assert same(ADAPTER.load(dumped(net), into), net)
+
+
+def test_what_a_hook_changes_is_its_own_copy():
+    class Halved(torch.nn.Linear):
+        def _load_from_state_dict(self, state_dict, *rest):
+            state_dict["weight"].mul_(0.5)
+            super()._load_from_state_dict(state_dict, *rest)
+
+    data = bytes(dumped(net := torch.nn.Linear(2, 2)))
+    loaded = ADAPTER.load(memoryview(data), Halved(2, 2))
+    assert torch.equal(loaded.weight, net.weight / 2)
+    assert data == bytes(dumped(net))
+
+
+def test_a_module_that_refuses_by_itself_says_why():
+    class Strict(torch.nn.Linear):
+        def _load_from_state_dict(self, *rest):
+            raise RuntimeError("not on a Friday")
+
+    with pytest.raises(MismatchError, match="Strict.load_state_dict refused the weights: not on a Friday"):
+        ADAPTER.load(dumped(torch.nn.Linear(2, 2)), Strict(2, 2))
+
+
+@pytest.mark.parametrize(
+    ("tensor", "text"),
+    [
+        (torch.ones(2, device="meta"), "b has no values yet"),
+        (torch.eye(2).to_sparse(), "b is sparse or quantized"),
+        (torch.ones(2, dtype=torch.complex128), "b has dtype torch.complex128"),
+    ],
+)
+def test_tensors_that_cannot_be_stored_are_named(tensor, text):
+    module = torch.nn.Module()
+    module.register_buffer("b", tensor)
+    with pytest.raises(ModelError, match=text):
+        dumped(module)
+
+
+def test_a_strided_parameter_is_filled_where_it_is():
+    into = torch.nn.Linear(3, 4)
+    into.weight = torch.nn.Parameter(torch.zeros(3, 4).t())
+    loaded = ADAPTER.load(dumped(net := torch.nn.Linear(3, 4)), into)
+    assert torch.equal(loaded.weight, net.weight)
+    assert loaded.weight.stride() == (1, 4)
+
+
+def test_devices_by_name():
+    net = torch.nn.Linear(1, 1)
+    assert ADAPTER.place(net, "cpu") is net
+    with pytest.raises(ModelError, match="device='gpu:99': there is none; this machine has cpu"):
+        ADAPTER.place(net, "gpu:99")
+
+
+def stepped(net, kind, **options):
+    optimizer = kind(net.parameters(), **options)
+    inputs = torch.ones(4, 3)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = (net(inputs) - 1).square().mean()
+        loss.backward()
+        return loss
+
+    for _ in range(2):
+        optimizer.step(closure)
+    return optimizer
+
+
+def kept(net, optimizer):
+    return bytes(b"".join(ADAPTER.dump_optimizer(net, optimizer)))
+
+
+def kinds(state):
+    return [type(value) for values in state["state"].values() for _, value in sorted(values.items())]
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("LBFGS", {}), ("SGD", {}), ("Adam", {"amsgrad": True, "lr": torch.tensor(0.1), "betas": (0.8, 0.9)})],
+)
+def test_an_optimiser_comes_back(kind, options):
+    torch.manual_seed(0)
+    net, make = torch.nn.Linear(3, 2), getattr(torch.optim, kind)
+    one = stepped(net, make, **options)
+    other = ADAPTER.load_optimizer(kept(net, one), net, make(net.parameters(), **options))
+    assert kept(net, other) == kept(net, one)
+    assert kinds(other.state_dict()) == kinds(one.state_dict())
+    assert {key: type(value) for key, value in other.param_groups[0].items()} == {
+        key: type(value) for key, value in one.param_groups[0].items()
+    }
+
+
+def test_an_optimiser_keeps_its_float32_beside_bfloat16_weights():
+    net = torch.nn.Linear(3, 2, bias=False).to(torch.bfloat16)
+    one = torch.optim.SGD(net.parameters(), momentum=0.9)
+    one.state[net.weight]["momentum_buffer"] = torch.full((2, 3), 1 / 3)
+    loaded = ADAPTER.load_optimizer(kept(net, one), net, torch.optim.SGD(net.parameters(), momentum=0.9))
+    assert torch.equal(loaded.state[net.weight]["momentum_buffer"], torch.full((2, 3), 1 / 3))
+
+
+def test_an_optimiser_of_other_parameters_is_refused_by_name():
+    net, other = torch.nn.Linear(3, 2), torch.nn.Linear(3, 4)
+    data = kept(net, stepped(net, torch.optim.Adam))
+    with pytest.raises(
+        MismatchError, match=r"optimiser's parameters do not fit the model: weight: stored F32 \[2, 3\]"
+    ):
+        ADAPTER.load_optimizer(data, other, torch.optim.Adam(other.parameters()))
+    with pytest.raises(MismatchError, match="the stored optimiser is a Adam, the one to restore a SGD"):
+        ADAPTER.load_optimizer(data, net, torch.optim.SGD(net.parameters()))
+    groups = torch.optim.Adam([{"params": [parameter]} for parameter in net.parameters()])
+    with pytest.raises(MismatchError, match="parameter groups of"):
+        ADAPTER.load_optimizer(data, net, groups)
+
+
+def test_a_state_that_is_no_tensor_is_refused_by_name():
+    net = torch.nn.Linear(3, 2)
+    optimizer = stepped(net, torch.optim.Adam)
+    optimizer.state[net.weight]["odd"] = print
+    with pytest.raises(ModelError, match="optimiser's weight/odd is a builtin_function"):
+        kept(net, optimizer)
+    with pytest.raises(ModelError, match="optimizer is a NoneType"):
+        kept(net, None)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [(b"bias/exp_avg", b"bias/exp_avh"), (b'\\"groups\\"', b'\\"gruops\\"'), (b"tensor", b"tuple_")]
+)
+def test_a_damaged_optimiser_is_refused(old, new):
+    net = torch.nn.Linear(3, 2)
+    data = kept(net, stepped(net, torch.optim.Adam)).replace(old, new, 1)
+    with pytest.raises(CorruptBlobError, match="not the state of an optimiser"):
+        ADAPTER.load_optimizer(data, net, torch.optim.Adam(net.parameters()))

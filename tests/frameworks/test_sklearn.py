@@ -2,7 +2,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import pickle
+import stat
+import subprocess
+import sys
 import zipfile
 
 import numpy as np
@@ -14,10 +18,13 @@ skops = pytest.importorskip("skops.io")
 from sklearn import (
     calibration,
     cluster,
+    compose,
     ensemble,
     gaussian_process,
     impute,
     linear_model,
+    model_selection,
+    naive_bayes,
     neighbors,
     neural_network,
     preprocessing,
@@ -27,6 +34,7 @@ from sklearn import (
 from sklearn.datasets import load_iris
 from sklearn.pipeline import make_pipeline
 
+from nemesyst.checks import check_adapter
 from nemesyst.errors import CorruptBlobError, MismatchError, ModelError, UntrustedError
 from nemesyst.frameworks import adapter_named
 
@@ -54,6 +62,12 @@ COMMON = [
     calibration.CalibratedClassifierCV(svm.LinearSVC(), cv=2),
     cluster.KMeans(2, n_init=1, random_state=0),
     gaussian_process.GaussianProcessRegressor(),
+    compose.ColumnTransformer([("a", preprocessing.StandardScaler(), [0, 1]), ("b", "passthrough", [2])]),
+    ensemble.VotingClassifier([("a", naive_bayes.GaussianNB()), ("b", linear_model.LogisticRegression())]),
+    ensemble.AdaBoostClassifier(n_estimators=2, random_state=0),
+    model_selection.GridSearchCV(linear_model.Ridge(), {"alpha": [1.0, 2.0]}, scoring="neg_mean_absolute_error"),
+    model_selection.GridSearchCV(svm.SVC(), {"C": [1, 2]}, cv=model_selection.ShuffleSplit(2, random_state=0)),
+    neighbors.KNeighborsClassifier(algorithm="brute"),
 ]
 
 
@@ -65,8 +79,91 @@ def dumped(model):
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_a_trained_estimator_gives_the_same_outputs_without_more_trust(model):
     model.fit(X, Y)
-    loaded = ADAPTER.load(dumped(model))
+    loaded = ADAPTER.load(memoryview(data := dumped(model)))
     assert ADAPTER.predict(loaded, X).tobytes() == ADAPTER.predict(model, X).tobytes()
+    assert dumped(loaded) == data
+
+
+def forest():
+    return make_pipeline(preprocessing.StandardScaler(), ensemble.RandomForestRegressor(3, random_state=0)).fit(X, Y)
+
+
+def online():
+    return linear_model.SGDRegressor(random_state=0).fit(X, Y)
+
+
+@pytest.mark.parametrize("make", [forest, online])
+def test_it_conforms(make):
+    def train(model, optimizer):
+        for _ in range(3):
+            model.partial_fit(X, Y)
+        return model, optimizer
+
+    other = linear_model.Ridge().fit
+    check_adapter(ADAPTER, make, inputs=X, other=lambda: other(X, Y), train=train if make is online else None)
+
+
+def test_training_again_elsewhere_gives_the_same_bytes():
+    """Neither the order of strings in sets, nor dates, nor what memory held before is in the bytes."""
+    program = (
+        "import hashlib; from sklearn import ensemble, linear_model; import numpy as np\n"
+        "from nemesyst.frameworks import adapter_named\n"
+        "x = np.random.default_rng(0).random((50, 3)); y = x[:, 0]\n"
+        "words = linear_model.Ridge(); words.kept_ = {'a', 'b', 'c', 'd', 'e'}\n"
+        "for model in (ensemble.ExtraTreesRegressor(3, random_state=0).fit(x, y), words):\n"
+        "    data = b''.join(adapter_named('sklearn').dump(model))\n"
+        "    print(hashlib.sha256(data).hexdigest())"
+    )
+    told = [
+        subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, env={**os.environ, "PYTHONHASHSEED": seed}
+        )
+        for seed in "12"
+    ]
+    assert told[0].stdout.count("\n") == 2, told[0].stderr
+    assert told[0].stdout == told[1].stdout
+
+
+def test_arrays_of_equal_content_are_stored_once():
+    model = linear_model.Ridge().fit(X, Y)
+    alone = len(dumped(model))
+    model.first_, model.second_ = np.arange(50_000.0), np.arange(50_000.0)
+    assert len(dumped(model)) < alone + 1.2 * 50_000 * 8
+
+
+def test_what_was_one_object_is_one_object_again():
+    model = linear_model.Ridge().fit(X, Y)
+    model.first_ = model.second_ = [np.zeros(3)]
+    loaded = ADAPTER.load(dumped(model))
+    assert loaded.first_ is loaded.second_
+
+
+def test_dtypes_are_kept():
+    model = linear_model.Ridge().fit(X.astype(np.float32), Y.astype(np.float32))
+    loaded = ADAPTER.load(dumped(model))
+    assert (loaded.coef_.dtype, ADAPTER.predict(loaded, X.astype(np.float32)).dtype) == (np.float32, np.float32)
+
+
+def test_sparse_matrices_are_kept_where_the_reader_trusts_them():
+    sparse = pytest.importorskip("scipy.sparse")
+    model = neighbors.KNeighborsClassifier(algorithm="brute").fit(sparse.csr_matrix(X), Y)
+    data = dumped(model)
+    with pytest.raises(UntrustedError, match=r"csr_matrix"):
+        ADAPTER.load(data)
+    loaded = ADAPTER.load(data, trust=["scipy.sparse._csr.csr_matrix"])
+    assert np.array_equal(loaded.predict(X), model.predict(X))
+    assert dumped(loaded) == data
+
+
+def test_weights_are_named_by_their_place():
+    names = [name for name, _ in ADAPTER.weights(forest())]
+    assert "steps/0/1/mean_" in names
+    assert "steps/1/1/estimators_/2/tree_/nodes/threshold" in names
+
+
+def test_inputs_that_do_not_fit_are_one_error():
+    with pytest.raises(ModelError, match="Ridge cannot predict: X has 2 features, but Ridge is expecting 4"):
+        ADAPTER.predict(linear_model.Ridge().fit(X, Y), X[:, :2])
 
 
 def test_a_transformer_predicts_by_transforming():
@@ -165,6 +262,59 @@ def test_a_zip_bomb_is_refused_before_it_is_unpacked():
 def test_an_archive_with_paths_is_refused(name):
     with pytest.raises(CorruptBlobError, match="paths"):
         ADAPTER.load(_edited(lambda schema: schema, extra={name: b""}))
+
+
+def _npy(array, **header):
+    """An array file whose header says something else than what follows."""
+    np.save(stream := io.BytesIO(), array, allow_pickle=True)
+    data = stream.getvalue()
+    for old, new in header.items():
+        data = data.replace(old.encode(), new.encode(), 1)
+    return data
+
+
+def test_an_archive_with_links_is_refused():
+    link = zipfile.ZipInfo("9.npy")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(buffer := io.BytesIO(dumped(linear_model.Ridge().fit(X, Y))), "a") as archive:
+        archive.writestr(link, "/etc/passwd")
+    with pytest.raises(CorruptBlobError, match="links as members"):
+        ADAPTER.load(buffer.getvalue())
+
+
+def test_an_array_of_pickled_objects_has_no_effect(tmp_path):
+    bomb = _npy(np.array([Bomb(str(tmp_path / "marker"))], dtype=object))
+    with pytest.raises(CorruptBlobError, match="0.npy holds pickled objects"):
+        ADAPTER.load(_edited(lambda schema: schema, extra={"0.npy": bomb}))
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_array_that_claims_terabytes_is_refused():
+    large = _npy(np.zeros(4), **{"(4,), ": "(1099511627776,)"})
+    with pytest.raises(CorruptBlobError, match="claims 1099511627776 elements of float64 in 42 bytes"):
+        ADAPTER.load(_edited(lambda schema: schema, extra={"0.npy": large}))
+
+
+def test_a_compressed_archive_inside_of_the_archive_is_refused():
+    with zipfile.ZipFile(inner := io.BytesIO(), "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("data.npy", _npy(np.zeros(10**6)))
+    with pytest.raises(CorruptBlobError, match="compressed members"):
+        ADAPTER.load(_edited(lambda schema: schema, extra={"9.npz": inner.getvalue()}))
+
+
+def test_references_that_multiply_are_refused():
+    """Forty lists, each of which holds the next one twice: 2^40 to walk."""
+
+    def change(schema):
+        node = {"__class__": "list", "__module__": "builtins", "__loader__": "ListNode"}
+        inner = {**node, "content": [], "__id__": 40}
+        for number in range(39, 0, -1):
+            inner = {**node, "content": [inner, {**node, "content": [], "__id__": number + 1}], "__id__": number}
+        schema["content"]["content"]["alpha"] = inner
+        return schema
+
+    with pytest.raises(CorruptBlobError, match="describes one object in two ways"):
+        ADAPTER.load(_edited(change))
 
 
 @pytest.mark.parametrize("cut", [0, 1, 100, -1, -30])

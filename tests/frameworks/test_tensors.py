@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from nemesyst.errors import CorruptBlobError, MismatchError, ModelError
 from nemesyst.frameworks import adapter_named
-from nemesyst.frameworks.arrays import DTYPES
+from nemesyst.frameworks.leaves import DTYPES
 
 pytestmark = pytest.mark.core
 
@@ -151,3 +151,66 @@ def test_a_mismatch_names_the_array_with_both_shapes_and_changes_nothing():
 def test_a_dict_of_arrays_predicts_nothing():
     with pytest.raises(ModelError, match="no output of its own"):
         ADAPTER.predict({"a": np.ones(1)}, np.ones(1))
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        {"a": {"dtype": "F32", "shape": [1] * 65, "data_offsets": [0, 4]}},
+        {"a": {"dtype": "F32", "shape": "2", "data_offsets": [0, 8]}},
+        {"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8, 8]}},
+        {"a": {"dtype": "F32", "shape": [2.0], "data_offsets": [0, 8]}},
+        {"a": {"dtype": "F32", "shape": [1e400], "data_offsets": [0, 8]}},
+        {"__metadata__": 3, "a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}},
+        {
+            "a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]},
+            "b": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]},
+        },
+    ],
+)
+def test_a_header_of_another_grammar_is_refused(entries):
+    with pytest.raises(CorruptBlobError, match="not a safetensors file"):
+        ADAPTER.load(_file(entries))
+
+
+@pytest.mark.parametrize("text", [b'{"a":1,"a":1}', b'{"\xff":1}', b"{", b"\x00" * 8, b'{"a":' + b"9" * 5000 + b"}"])
+def test_text_that_is_no_header_is_refused(text):
+    with pytest.raises(CorruptBlobError, match="not a safetensors file"):
+        ADAPTER.load(len(text).to_bytes(8, "little") + text)
+
+
+def test_nested_dicts_come_back_nested():
+    model = {"a": {"b": np.ones(2), "c/d~": np.zeros(1)}, "e": np.arange(3)}
+    loaded = ADAPTER.load(dumped(model))
+    assert [name for name, _ in ADAPTER.weights(model)] == ["a/b", "a/c~1d~0", "e"]
+    assert loaded["a"]["c/d~"].tolist() == [0]
+    assert loaded["e"].tolist() == [0, 1, 2]
+
+
+def test_a_flat_dict_with_slashes_stays_flat():
+    assert list(ADAPTER.load(dumped({"a/b": np.ones(1)}))) == ["a/b"]
+
+
+def test_a_dict_that_is_empty_or_holds_itself_is_refused():
+    endless = {"a": np.ones(1)}
+    endless["self"] = endless
+    for model in (endless, {"a": np.ones(1), "b": {}}):
+        with pytest.raises(ModelError, match="empty or nested too deeply"):
+            dumped(model)
+
+
+@pytest.mark.parametrize("names", [["a", "a/b"], ["a/b", "a/b/c"], ["a/" * 200 + "b"]])
+def test_names_that_make_no_nested_dict_are_refused(names):
+    flat = dumped({name: np.ones(1) for name in names} | {"marker": {"b": np.ones(1)}})
+    data = flat.replace(b"~1", b"/")
+    length = int.from_bytes(data[:8], "little") - (len(flat) - len(data))
+    with pytest.raises(CorruptBlobError, match="name"):
+        ADAPTER.load(length.to_bytes(8, "little") + data[8:])
+
+
+def test_bfloat16_is_kept():
+    bfloat16 = pytest.importorskip("ml_dtypes").bfloat16
+    array = np.array([1.5, -2.0], bfloat16)
+    assert same(ADAPTER.load(dumped({"a": array}))["a"], array)
+    into = {"a": np.zeros(2, bfloat16)}
+    assert same(ADAPTER.load(dumped({"a": array}), into)["a"], array)

@@ -8,9 +8,13 @@ import sys
 import numpy as np
 import pytest
 
+from nemesyst.database import NodeCache
+
 
 @pytest.fixture
 def models(hub):
+    """The registry; what other tests loaded is not kept on this node: equal contents would be found there."""
+    NodeCache.of(hub.settings).clear()
     return hub.models
 
 

@@ -73,7 +73,14 @@ def test_the_reader_trusts_types_of_scikit_learn(models):
     with pytest.raises(UntrustedError, match=r"air@1: .*KDTree"):
         models.load("air")
     trust = ["sklearn.neighbors._kd_tree.KDTree", "sklearn.metrics._dist_metrics.EuclideanDistance64"]
-    assert models.load("air", trust=trust).predict([[1.0]]) == [5.0]
+    assert models.load("air@1", trust=trust).predict([[1.0]]) == [5.0]
+
+
+@pytest.mark.parametrize("ref", ["air", "air@latest", "air@champion", "air[site12]"])
+def test_trust_is_given_to_one_version_by_its_number(models, weights, ref):
+    models.save(weights, "air")
+    with pytest.raises(SettingsError, match=r"trust= is for one version.*\n.*load\('air(\[site12\])?@3', trust"):
+        models.load(ref, trust=["os.system"])
 
 
 def test_a_version_says_what_was_saved(models, weights):
@@ -87,7 +94,8 @@ def test_a_version_says_what_was_saved(models, weights):
     assert version.metrics["loss/a.b"] == 0.5
     assert np.isnan(version.metrics["mae"])
     assert abs(version.created - datetime.now(UTC)) < timedelta(minutes=5)
-    assert {"python", "numpy", "arrays"} == version.environment.keys()
+    assert version.environment["packages"]["numpy"] == np.__version__
+    assert {"python", "platform", "processor", "threads", "packages"} == version.environment.keys()
 
 
 def test_a_feed_gives_its_specification(models, weights):

@@ -1,4 +1,4 @@
-"""``nemesyst cache``: the decoded rows that this node keeps on its disk."""
+"""``nemesyst cache``: the decoded rows and verified models that this node keeps on its disk."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nemesyst.cli.command import Session, command
-from nemesyst.cli.models import _size, _table
+from nemesyst.cli.table import size_of, table
 from nemesyst.errors import SettingsError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from nemesyst.database import NodeCache
     from nemesyst.feed import cache
 
-app = typer.Typer(help="Decoded rows that this node keeps: list, clear.", no_args_is_help=True)
+app = typer.Typer(help="Decoded rows and verified models that this node keeps: list, clear.", no_args_is_help=True)
 
 _SHORT = 12
 """Digits of a key that are shown."""
@@ -33,16 +34,20 @@ def list_entries(session: Session) -> None:
             str(entry.about.get("collection", "")),
             f"{entry.rows:,}",
             f"{entry.chunks:,}",
-            _size(entry.size),
+            size_of(entry.size),
             f"{entry.used:%Y-%m-%d %H:%M:%S}",
             "yes" if entry.in_use else "",
         )
         for entry in found
     ]
     total = (
-        f"{_size(sum(entry.size for entry in found))} of at most {session.settings.cache_size:g} GB in {kept.folder}"
+        f"{size_of(sum(entry.size for entry in found))} of at most {session.settings.cache_size:g} GB in {kept.folder}"
     )
-    session.result(found, f"{_table(heads, rows)}\n{total}" if rows else f"no rows are kept in {kept.folder}")
+    lines = [f"{table(heads, rows)}\n{total}" if rows else f"no rows are kept in {kept.folder}"]
+    models = _models(session).files()
+    if models:
+        lines.append(f"{len(models):,} contents of models, {size_of(sum(size for _, size, _ in models))}")
+    session.result(found, "\n".join(lines))
 
 
 @command(app, "clear")
@@ -52,15 +57,17 @@ def clear(
         list[str] | None, typer.Argument(metavar="[KEY]...", help="Only these: the beginnings of their keys.")
     ] = None,
 ) -> None:
-    """Delete the decoded rows that no process uses; they are read from the database again when they are needed."""
+    """Delete decoded rows that no process uses, and without a KEY verified models, too; both can be had again."""
     kept = _cache(session)
     before = kept.entries()
     chosen = [entry.key for entry in before] if not keys else _chosen(keys, before)
     freed = kept.clear(chosen)
     left = [entry for entry in kept.entries() if entry.key in chosen]
-    lines = [f"freed {_size(freed)} in {kept.folder}"]
+    if not keys:
+        freed += _models(session).clear()
+    lines = [f"freed {size_of(freed)} in {kept.folder}"]
     lines += [
-        f"  {entry.key[:_SHORT]} {entry.about.get('collection', '')} is in use, {_size(entry.size)}: it stays"
+        f"  {entry.key[:_SHORT]} {entry.about.get('collection', '')} is in use, {size_of(entry.size)}: it stays"
         for entry in left
     ]
     session.result({"freed": freed, "in_use": [entry.key for entry in left]}, "\n".join(lines))
@@ -70,6 +77,12 @@ def _cache(session: Session) -> cache.Cache:
     from nemesyst.feed import cache  # here: other commands need none of it
 
     return cache.Cache.of(session.settings)
+
+
+def _models(session: Session) -> NodeCache:
+    from nemesyst.database import NodeCache
+
+    return NodeCache.of(session.settings)
 
 
 def _chosen(beginnings: Sequence[str], entries: Sequence[cache.EntryInfo]) -> list[str]:

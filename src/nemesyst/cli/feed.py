@@ -10,10 +10,11 @@ import typer
 
 from nemesyst.cli.command import Session, command
 from nemesyst.cli.progress import progress
-from nemesyst.errors import SettingsError
 
 if TYPE_CHECKING:
     from nemesyst.types import Batch
+
+_PARAM = "Parameter of it: a number, true, false, a date or a text; or JSON, such as 'units=[1, 2]'."
 
 Fields = Annotated[str | None, typer.Option(help="Fields, such as air,power.", metavar="FIELDS")]
 
@@ -27,7 +28,7 @@ def feed(  # noqa: PLR0913, PLR0917 - the options of the command
     session: Session,
     collection: Annotated[str, typer.Argument(help="Where the rows are.")],
     pipeline: Annotated[Path | None, typer.Option(help="JSON file with aggregation stages.")] = None,
-    param: Annotated[list[str] | None, typer.Option(help="Parameter of it.", metavar="NAME=VALUE")] = None,
+    param: Annotated[list[str] | None, typer.Option(help=_PARAM, metavar="NAME=VALUE")] = None,
     inputs: Fields = None,
     targets: Fields = None,
     missing: Annotated[str, typer.Option(help="For missing values: error, nan, drop, or a number.")] = "error",
@@ -36,15 +37,18 @@ def feed(  # noqa: PLR0913, PLR0917 - the options of the command
     explain: Annotated[bool, typer.Option("--explain", help="Tell how it would be read, and read nothing.")] = False,
 ) -> None:
     """Read one epoch of a feed, and show its arrays, rows and rate."""
+    from nemesyst.feed import parameter  # here: other commands need none of it
+
+    params = dict(map(parameter, param or ()))
     with session.connect(create=False) as hub:
         if explain:
-            found = hub.explain(collection, pipeline=pipeline, params=dict(_parameter(text) for text in param or ()))
+            found = hub.explain(collection, pipeline=pipeline, params=params)
             session.result(found.as_dict(), "\n".join(found.lines()))
             return
         bound = hub.feed(
             collection,
             pipeline=pipeline,
-            params=dict(_parameter(text) for text in param or ()),
+            params=params,
             inputs=_fields(inputs),
             targets=_fields(targets),
             missing=_choice(missing),
@@ -80,12 +84,3 @@ def _choice(text: str) -> str | float:
         return text if text == "nan" else float(text)
     except ValueError:
         return text
-
-
-def _parameter(text: str) -> tuple[str, Any]:
-    from nemesyst.database import parse_cell
-
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise SettingsError(f"--param {text}: expected NAME=VALUE", "Such as --param site=12.")
-    return name, parse_cell(value)

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from nemesyst.database import blobs
+from nemesyst.database.bulkwrite import update_all
 from nemesyst.database.connection import Connection, Server, check_database
 from nemesyst.database.csvfile import parse_cell
 from nemesyst.database.documents import STAMP, is_packed, pack, unpack, unpack_document
@@ -11,6 +12,7 @@ from nemesyst.database.put import OnConflict, Row, check_put, put
 from nemesyst.database.reading import (
     CollectionKind,
     check_pipeline,
+    check_readable,
     estimated_rows,
     kind_of_collection,
     preference_of,
@@ -23,31 +25,37 @@ from nemesyst.lazy import later
 if TYPE_CHECKING:
     from nemesyst.database.cutoff import Changes, Cutoff, CutoffRead, RateLimit, Reread, as_time, present_time
     from nemesyst.database.keeping import Keeping, KeptSet
+    from nemesyst.database.nodecache import BlobCacheWarning, NodeCache
     from nemesyst.database.raw import RawReader
     from nemesyst.database.stopping import Stopper
-    from nemesyst.database.unchanged import insert_new, unchanged
+    from nemesyst.database.sweeping import sweep
+    from nemesyst.database.writes import insert_new, unchanged
 
 __getattr__ = later(
     __name__,
     {
+        "BlobCacheWarning": "nodecache",
         "Changes": "cutoff",
         "Cutoff": "cutoff",
         "CutoffRead": "cutoff",
         "Keeping": "keeping",
         "KeptSet": "keeping",
+        "NodeCache": "nodecache",
         "RateLimit": "cutoff",
         "RawReader": "raw",
         "Reread": "cutoff",
         "Stopper": "stopping",
         "as_time": "cutoff",
-        "insert_new": "unchanged",
+        "insert_new": "writes",
         "present_time": "cutoff",
-        "unchanged": "unchanged",
+        "sweep": "sweeping",
+        "unchanged": "writes",
     },
 )
 
 __all__ = [
     "STAMP",
+    "BlobCacheWarning",
     "Changes",
     "CollectionKind",
     "Connection",
@@ -55,6 +63,7 @@ __all__ = [
     "CutoffRead",
     "Keeping",
     "KeptSet",
+    "NodeCache",
     "OnConflict",
     "RateLimit",
     "RawReader",
@@ -69,6 +78,7 @@ __all__ = [
     "check_database",
     "check_pipeline",
     "check_put",
+    "check_readable",
     "estimated_rows",
     "insert_new",
     "is_packed",
@@ -81,9 +91,11 @@ __all__ = [
     "put",
     "redact",
     "round_trip",
+    "sweep",
     "translate",
     "translated",
     "unchanged",
     "unpack",
     "unpack_document",
+    "update_all",
 ]

@@ -1,36 +1,64 @@
 """Blobs: bytes of any size in ``blobs`` and ``blobs.chunks``, visible only when complete, verified when read.
 
 A blob's document is ``pending`` while its parts are written and ``ready`` when all of them are on a majority of the
-servers. Whoever refers to it from a document calls :meth:`Blobs.touch` in the transaction that inserts the document:
+servers. Whoever refers to it from a document calls :meth:`Blobs.claim` in the transaction that inserts the document:
 the collector of unused blobs (which marks a blob ``doomed`` first) and the insert then write the same document, so
 that they conflict instead of racing. A process that dies on the way leaves a pending blob that nothing refers to.
+
+Equal contents are stored once: what is there already under the same digest is referred to again.
 """
 
 from __future__ import annotations
 
+import os
+import time
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from blake3 import blake3
 from bson import ObjectId
 
+from nemesyst.database.blobparts import PartWriter, corrupt, count, cut, digest_of, read, read_into
 from nemesyst.database.translate import translated
-from nemesyst.errors import CorruptBlobError, ModelError
+from nemesyst.errors import ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from pymongo.client_session import ClientSession
 
     from nemesyst.database.connection import Connection
+    from nemesyst.database.nodecache import Landing, NodeCache
+    from nemesyst.settings import Settings
+
+    Buffer = bytes | bytearray | memoryview
 
 SMALL = 256 * 1024
 """Up to this many bytes the content sits inside of the document that refers to it."""
 
-PART = 255 * 1024
-"""Bytes of a part; with its names a part's document stays under 256 KB."""
+_HELD = 8 << 20
+"""Bytes of a content that are held to look for an equal one; a longer one is gone through twice."""
 
-PARTS_A_CALL = 32
+_LARGE = 64 << 20
+"""Contents of more bytes are read into a file, from where they are mapped, and not into memory."""
+
+_RENEW = 60.0
+"""How often a saver says that it is still at work, in s."""
+
+
+def cache_of(settings: Settings) -> NodeCache | None:
+    """The cache of this node that the settings name; None without one, and on systems without its file locks."""
+    if not settings.cache_size or os.name != "posix":
+        return None
+    from nemesyst.database.nodecache import NodeCache
+
+    return NodeCache.of(settings)
+
+
+class CollectedError(ModelError):
+    """A blob that was collected before a record named it: it is to be stored anew."""
 
 
 @dataclass(frozen=True)
@@ -56,135 +84,194 @@ class Blobs:
     Args:
         connection: The server.
         state: Name of the state database.
+        cache: Where this node keeps those that were read; None: nowhere.
     """
 
-    def __init__(self, connection: Connection, state: str) -> None:
+    def __init__(self, connection: Connection, state: str, cache: NodeCache | None = None) -> None:
         database = connection.own_database(state)
         self._blobs = database["blobs"]
         self._parts = database["blobs.chunks"]
+        self._cache = cache
         self._indexed = False
 
-    def store(self, pieces: Iterable[bytes | bytearray | memoryview], doing: str) -> Content:
+    def store(self, pieces: Iterable[Buffer], doing: str, *, anew: bool = False) -> Content:
         """Keep the pieces, one after the other, as one content; a large one is acknowledged by a majority.
 
-        Holds no more than one call's parts (8 MB) beside the piece at hand.
+        Holds no more than two calls' parts (16 MB) beside the piece at hand.
+
+        Args:
+            pieces: The bytes. What can be gone through again (a list, not a generator) is looked for first, and not
+                stored twice.
+            doing: For the error: "save model air".
+            anew: Do not look for an equal one.
         """
-        hasher, size, parts = blake3(), 0, []
-        blob: ObjectId | None = None
         with translated(doing):
-            for part in _cut(pieces):
-                hasher.update(part)
-                size += len(part)
-                parts.append(part)
-                if len(parts) == PARTS_A_CALL:
-                    blob = blob or self._begin()
-                    self._write(blob, size, parts)
-                    parts = []
-            digest = hasher.hexdigest()
+            if anew or iter(pieces) is pieces:
+                return self._upload(pieces)
+            digest, size, held = _looked_through(pieces)
             if size <= SMALL:
-                return Content(digest, size, data=b"".join(parts))
-            blob = blob or self._begin()
-            self._write(blob, size, parts)
-            ready = {"state": "ready", "digest": digest, "size": size}
-            self._blobs.update_one({"_id": blob}, {"$set": ready})
-        return Content(digest, size, blob=blob)
+                return Content(digest, size, data=held)
+            known = self.find(digest, size)
+            return known if known is not None else self._upload([held] if held else pieces)
+
+    def find(self, digest: str, size: int) -> Content | None:
+        """A large content that is stored already; None if it is not, or small."""
+        if size <= SMALL:
+            return None
+        found = self._blobs.find_one({"digest": digest, "size": size, "state": "ready"}, {"_id": 1})
+        return None if found is None else Content(digest, size, blob=found["_id"])
 
     def touch(self, blob: ObjectId, session: ClientSession) -> None:
-        """Claim a blob for the document that the same transaction inserts.
+        """Claim a blob for the document that the same transaction inserts; see :meth:`claim`."""
+        self.claim([blob], session)
+
+    def claim(self, blobs: Collection[ObjectId], session: ClientSession) -> None:
+        """Claim blobs for the documents that the same transaction inserts.
 
         Raises:
-            ModelError: The blob has been collected meanwhile.
+            CollectedError: One has been collected meanwhile.
         """
-        claimed = {"$currentDate": {"claimed": True}}
-        if not self._blobs.update_one({"_id": blob, "state": "ready"}, claimed, session=session).matched_count:
-            raise ModelError("the stored bytes were collected before a record named them", "Save again.")
+        if not blobs:
+            return
+        ready = {"_id": {"$in": list(blobs)}, "state": "ready"}
+        claimed = self._blobs.update_many(ready, {"$currentDate": {"touched": True}}, session=session)
+        if claimed.matched_count != len(set(blobs)):
+            raise _collected()
 
-    def load(self, content: Content, ref: str) -> bytearray:
-        """Read a content, in one buffer of its size, and verify it.
+    def load(self, content: Content, ref: str) -> memoryview:
+        """Read a content and verify it: read-only, in memory, or mapped from the node's cache or another file.
 
         Raises:
             CorruptBlobError: The bytes are not those that were saved; names ``ref``, what was expected and found.
         """
-        if content.data is not None:
-            buffer = bytearray(content.data)
-        elif content.blob is not None:
-            with translated(f"load {ref}"):
-                buffer = self._read(content, ref)
-        else:
-            raise _corrupt(ref, "its bytes", "none")
-        if len(buffer) != content.size:
-            raise _corrupt(ref, f"{content.size} bytes", f"{len(buffer)}")
-        if (found := blake3(buffer, max_threads=blake3.AUTO).hexdigest()) != content.digest:
-            raise _corrupt(ref, f"BLAKE3 {content.digest}", found)
-        return buffer
+        if content.blob is None:
+            return memoryview(b"".join(self.pieces(content, ref)))
+        kept = None if self._cache is None else self._cache.open(content.digest, content.size)
+        return kept if kept is not None else self._fetch(content, content.blob, ref)
+
+    def pieces(self, content: Content, ref: str) -> Iterator[bytes]:
+        """The bytes of a content, piece by piece; they are verified when the last one has been taken.
+
+        Raises:
+            CorruptBlobError: They are not those that were saved.
+        """
+        if content.data is None and content.blob is None:
+            raise corrupt(ref, "its bytes", "none")
+        hasher, size = blake3(), 0
+        with translated(f"load {ref}"):
+            for piece in self._read(content, ref):
+                hasher.update(piece)
+                size += len(piece)
+                yield piece
+        if size != content.size:
+            raise corrupt(ref, f"{content.size} bytes", f"{size}")
+        if (found := hasher.hexdigest()) != content.digest:
+            raise corrupt(ref, f"BLAKE3 {content.digest}", found)
+
+    def _upload(self, pieces: Iterable[Buffer]) -> Content:
+        parts = cut(pieces)
+        first = list(islice(parts, 2))
+        hasher, size, renewed = blake3(), sum(map(len, first)), time.monotonic()
+        if size <= SMALL:
+            data = b"".join(first)
+            return Content(blake3(data).hexdigest(), size, data=data)
+        blob, size = self._begin(), 0
+        with PartWriter(self._parts, blob) as writer:
+            for part in chain(first, parts):
+                hasher.update(part)
+                size += len(part)
+                if writer.add(part) and time.monotonic() - renewed > _RENEW:
+                    self._change(blob, {"$currentDate": {"touched": True}})
+                    renewed = time.monotonic()
+            writer.finish()
+        digest = hasher.hexdigest()
+        ready = {"state": "ready", "digest": digest, "size": size}
+        self._change(blob, {"$set": ready, "$currentDate": {"touched": True}})
+        return Content(digest, size, blob=blob)
 
     def _begin(self) -> ObjectId:
         if not self._indexed:
             self._parts.create_index([("blob", 1), ("n", 1)], unique=True)
+            self._blobs.create_index("digest", sparse=True)
+            self._blobs.create_index([("state", 1), ("touched", 1)])
             self._indexed = True
         blob = ObjectId()
-        pending = {"$set": {"state": "pending"}, "$currentDate": {"created": True}}
+        pending = {"$set": {"state": "pending"}, "$currentDate": {"created": True, "touched": True}}
         self._blobs.update_one({"_id": blob}, pending, upsert=True)
         return blob
 
-    def _write(self, blob: ObjectId, end: int, parts: list[bytes]) -> None:
-        """Insert the parts, of which the last one ends at byte ``end``."""
-        first = -(-end // PART) - len(parts)
-        if parts:
-            self._parts.insert_many([{"blob": blob, "n": first + n, "data": part} for n, part in enumerate(parts)])
+    def _change(self, blob: ObjectId, change: dict[str, Any]) -> None:
+        if not self._blobs.update_one({"_id": blob, "state": "pending"}, change).matched_count:
+            raise _collected()
 
-    def _read(self, content: Content, ref: str) -> bytearray:
-        expected = -(-content.size // PART)
-        # counted before room is made: a record that claims terabytes must not take them
-        found = self._parts.count_documents({"blob": content.blob})
-        if found != expected:
-            raise _corrupt(ref, f"{expected} parts", f"{found}")
-        buffer, n = bytearray(content.size), 0
-        cursor = self._parts.find({"blob": content.blob}, {"_id": 0, "n": 1, "data": 1}, batch_size=PARTS_A_CALL)
-        with cursor.sort("n", 1) as parts:
-            for part in parts:
-                begin = n * PART
-                room = min(PART, content.size - begin)
-                _check_part(part, n, room, ref)
-                buffer[begin : begin + room] = part["data"]
-                n += 1
-        if n != expected:
-            raise _corrupt(ref, f"{expected} parts", f"{n}")
-        return buffer
+    def _read(self, content: Content, ref: str) -> Iterable[bytes]:
+        if content.blob is None:
+            return () if content.data is None else (content.data,)
+        return read(self._parts, content.blob, content.size, ref)
+
+    def _fetch(self, content: Content, blob: ObjectId, ref: str) -> memoryview:
+        """Read a blob into a file, or into memory, and verify it."""
+        from nemesyst.database.raw.allocator import keep_large_blocks  # here: who reads no blob needs none of it
+
+        keep_large_blocks()
+        with translated(f"load {ref}"):
+            count(self._parts, blob, content.size, ref)
+            try:
+                landing = self._landing(content)
+                if landing is not None:
+                    with closing(landing):
+                        read_into(self._parts, blob, content.size, ref, landing.write)
+                        found = _verified(landing.mapped(content.size), content, ref)
+                        landing.keep(content.digest)
+                    return found
+            except OSError as error:  # of the file: the driver's errors are others
+                if self._cache is not None:
+                    self._cache.refuse(error)
+            buffer = bytearray(content.size)
+
+            def put(begin: int, data: bytes) -> None:
+                buffer[begin : begin + len(data)] = data
+
+            read_into(self._parts, blob, content.size, ref, put)
+        return _verified(memoryview(buffer).toreadonly(), content, ref)
+
+    def _landing(self, content: Content) -> Landing | None:
+        """The file to read into; None: into memory."""
+        landing = None if self._cache is None else self._cache.begin(content.size)
+        if landing is None and content.size > _LARGE and os.name == "posix":
+            from nemesyst.database.nodecache import Landing  # here: other systems lack its file locks
+
+            landing = Landing(None)
+        return landing
 
 
-def _check_part(part: dict[str, Any], n: int, room: int, ref: str) -> None:
-    data = part.get("data")
-    if part["n"] != n or not isinstance(data, bytes) or len(data) != room or room <= 0:
-        found = f"{len(data)} bytes" if isinstance(data, bytes) else f"a {type(data).__name__}"
-        raise _corrupt(ref, f"part {n} of {room} bytes", f"part {part['n']}, {found}")
+def _verified(view: memoryview, content: Content, ref: str) -> memoryview:
+    """What was read, if it is what was saved.
+
+    Raises:
+        CorruptBlobError: It is not.
+    """
+    if (found := digest_of(view)) != content.digest:
+        raise corrupt(ref, f"BLAKE3 {content.digest}", found)
+    return view
 
 
-def _corrupt(ref: str, expected: str, found: str) -> CorruptBlobError:
-    return CorruptBlobError(
-        f"the stored bytes of {ref} are not the ones that were saved: expected {expected}, found {found}",
-        "Use another version, or save this one again; find out who writes to the state database.",
-    )
-
-
-def _cut(pieces: Iterable[bytes | bytearray | memoryview]) -> Iterator[bytes]:
-    """Cut pieces of any size anew into parts of one size; the last one may be shorter."""
-    held = bytearray()
+def _looked_through(pieces: Iterable[Buffer]) -> tuple[str, int, bytes]:
+    """Digest and size of pieces, and all of their bytes if they are few enough to be held."""
+    hasher, size, held = blake3(), 0, bytearray()
     for piece in pieces:
-        view = memoryview(piece)
-        if not view.nbytes:
-            continue
-        view, begin = view.cast("B"), 0
-        if held:
-            begin = min(PART - len(held), len(view))
-            held += view[:begin]
-            if len(held) == PART:
-                yield bytes(held)
-                held = bytearray()
-        while len(view) - begin >= PART:
-            yield bytes(view[begin : begin + PART])
-            begin += PART
-        if begin < len(view):
-            held += view[begin:]
-    if held:
-        yield bytes(held)
+        here = memoryview(piece).nbytes
+        if size + here <= _HELD:
+            held += piece
+        else:
+            hasher.update(held)
+            hasher.update(piece)
+            held = bytearray()
+        size += here
+    if size <= _HELD:
+        hasher.update(held)
+    return hasher.hexdigest(), size, bytes(held) if size <= _HELD else b""
+
+
+def _collected() -> CollectedError:
+    return CollectedError("the stored bytes were collected before a record named them", "Save again.")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import pymongo
 from pymongo import errors as driver
-from pymongo.read_preferences import make_read_preference, read_pref_mode_from_name
+from pymongo.read_preferences import Secondary, make_read_preference, read_pref_mode_from_name
 
 from nemesyst.database.translate import redact, translated
-from nemesyst.errors import PipelineError, SettingsError, nearest
+from nemesyst.errors import PipelineError, SettingsError, UnreachableError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -58,12 +60,15 @@ def check_pipeline(connection: Connection, database: str, collection: str, stage
         except driver.OperationFailure as error:
             if error.code == _NO_RIGHT:
                 raise
-            reason = redact(str(error)).split(", full error:", maxsplit=1)[0]
+            reason = redact(str(error))
             raise PipelineError(
                 f"pipeline over {collection}: the server refuses it: {reason}", "Correct the stage that it names."
             ) from None
 
 
+_SECONDARY = Secondary().mode
+_SOON = 3.0
+"""How long a secondary is looked for, in s."""
 _PATIENCE_MS = 500
 """How long the server may count for an estimate."""
 
@@ -97,6 +102,42 @@ def preference_of(name: str) -> Any:
     if str(name).lower() not in known:
         raise SettingsError(f"read_preference={name!r}", nearest(str(name), list(known.values())))
     return make_read_preference(read_pref_mode_from_name(known[str(name).lower()]), None)
+
+
+def check_readable(connection: Connection, preference: Any, doing: str) -> None:
+    """Raise, before any work, if ``"secondary"`` is asked for and there is none; others are waited for as they come.
+
+    Where a member of the set is not known yet, it is looked for, a few s at most.
+
+    Args:
+        connection: The server.
+        preference: One of the driver's read preferences.
+        doing: What is asked for, for the message.
+
+    Raises:
+        UnreachableError: No secondary answers; says which members there are.
+    """
+    seen = connection.client.topology_description
+    if preference.mode != _SECONDARY or not seen.topology_type_name.startswith("ReplicaSet"):
+        return
+    if seen.has_readable_server(preference):
+        return
+    members = seen.server_descriptions().values()
+    if not all(member.is_server_type_known for member in members):
+        with suppress(driver.PyMongoError), pymongo.timeout(_SOON):
+            connection.client.admin.command("ping", read_preference=preference)
+            return
+    shown = ", ".join(f"{member.address[0]}:{member.address[1]} ({_role(member)})" for member in members)
+    raise UnreachableError(
+        f"{doing}: replica set {connection.server.replica_set} has no secondary that answers; its members: {shown}",
+        'Leave read_preference out, or give "secondaryPreferred", which reads the primary while there is no secondary.',
+    )
+
+
+def _role(member: Any) -> str:
+    return {"RSPrimary": "the primary", "RSSecondary": "a secondary", "Unknown": "no answer"}.get(
+        member.server_type_name, "neither primary nor secondary"
+    )
 
 
 def round_trip(connection: Connection) -> float:

@@ -37,6 +37,7 @@ _SIGNS = {
     "connection closed": _CHECK + " A server that asks for TLS hangs up, too: tls=True.",
     "replica set name": "Correct replicaSet=..., or leave it out and say directConnection=true.",
     "being read is gone": "Begin again: the other members of the replica set go on.",
+    "is a secondary": "Leave readPreference out, or give secondaryPreferred, which reads the primary in that case.",
     "members match selector": "Check that most members of the replica set are up; readPreference=secondaryPreferred "
     "reads without a primary.",
     "No primary available": "Check that most members of the replica set are up.",
@@ -77,10 +78,11 @@ def _unstorable(error: Exception, text: str, doing: str) -> DatabaseError:
 
 def no_answer(error: Exception) -> str:
     """What the driver says about a server that does not answer, without its settings and its view of the servers."""
-    text = redact(str(error)).split(", Timeout:", maxsplit=1)[0].split(", full error:", maxsplit=1)[0]
+    text = redact(str(error)).split(", Timeout:", maxsplit=1)[0]
     text = text.replace("No servers found yet", "nothing answered in time")
     text = re.sub(r" \(configured timeouts: [^)]*\)", "", text)
-    return re.sub(r"No replica set members match selector \"<.*", "the member that was being read is gone", text)
+    text = re.sub(r'No replica set members match selector "Secondary\(.*', "no member of the set is a secondary", text)
+    return re.sub(r'No replica set members match selector "(<|Pin\().*', "the member that was being read is gone", text)
 
 
 def _unreachable(error: Exception, doing: str) -> NemesystError:
@@ -93,7 +95,6 @@ def _unreachable(error: Exception, doing: str) -> NemesystError:
 
 
 def _operation_failure(error: driver.OperationFailure, text: str, doing: str) -> NemesystError:
-    text = text.split(", full error:", maxsplit=1)[0]
     details = error.details or {}
     codes = {error.code, *(item.get("code") for item in details.get("writeErrors", ()))}
     codes.add((details.get("writeConcernError") or {}).get("code"))
@@ -134,9 +135,21 @@ def no_replica_set(doing: str) -> UnsupportedServerError:
 
 
 def redact(text: str) -> str:
-    """Take user and password out of every address in a text.
+    """Take out of what the driver tells: user and password of every address, and the command that was refused.
+
+    A command holds the numbers of its session, signatures, and rows.
 
     >>> redact("mongodb://ann:s3cret@db/x")
     'mongodb://***@db/x'
+    >>> redact('not authorized on fleet to execute command { insert: "rows", lsid: { id: UUID("01") } }')
+    'not authorized on fleet to execute command insert on rows'
     """
-    return re.sub(r"(mongodb(?:\+srv)?://)[^/\s]*@", r"\1***@", text)
+    text = re.sub(r"(mongodb(?:\+srv)?://)[^/\s]*@", r"\1***@", text)
+    text = text.split(", full error:", maxsplit=1)[0]
+    text = re.sub(r'( to execute command) \{ (\w+): (?:"([^"]*)")?.*', _command, text, flags=re.DOTALL)
+    return re.sub(r",? ?(?:lsid|\$clusterTime): .*", "", text, flags=re.DOTALL)
+
+
+def _command(found: re.Match[str]) -> str:
+    on = f" on {found[3]}" if found[3] else ""
+    return f"{found[1]} {found[2]}{on}"

@@ -8,6 +8,7 @@ import numpy as np
 
 from nemesyst.database import STAMP
 from nemesyst.errors import FieldError
+from nemesyst.feed.classes import classes
 from nemesyst.feed.weights import row_weights
 
 if TYPE_CHECKING:
@@ -76,8 +77,12 @@ class Assembler:
             if self._fields.targets:
                 made["y"] = self._target(columns)
         if self._fields.weight is not None:
-            made["weight"] = row_weights(self._fields.weight, self._values(columns, self._fields.weight, "weight"))
+            made["weight"] = row_weights(self._fields.weight, self._weights(columns, self._fields.weight))
         return made
+
+    def _weights(self, columns: AnyColumns, name: str) -> Array:
+        # codes of texts are no weights
+        return columns.column(name).values if self._codes(name) else self._values(columns, name, "weight")
 
     def _own(self, columns: AnyColumns) -> list[str]:
         """The fields that are arrays of their own: those of the first rows, whichever of them a later batch has."""
@@ -96,12 +101,14 @@ class Assembler:
         return [name for name in self.layout if name != made]
 
     def _target(self, columns: AnyColumns) -> Array:
-        """A single integer target keeps int64; whether it is one, the first rows decide."""
+        """A single target of whole numbers, booleans or texts is int64; whether it is one, the first rows decide."""
         targets = self._fields.targets
         whole = self.layout.get("y", (None, None))[0] == np.int64
         if len(targets) == 1 and ("y" not in self.layout or whole):
-            values = self._values(columns, targets[0], "y")
-            if values.ndim == 1 and (values.dtype.kind in "iu" or whole):
+            if self._codes(targets[0]):
+                return self._coded(columns, targets[0])
+            values = classes(columns, targets[0], self._fill, drop=self._drop, settled=whole)
+            if values is not None:
                 return values
         return self._stacked("y", columns, targets)
 

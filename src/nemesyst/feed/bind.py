@@ -11,8 +11,9 @@ from bson import Timestamp
 from nemesyst.errors import FeedError
 from nemesyst.feed.binding import NOW, Asked, Place
 from nemesyst.feed.bound import BoundFeed
+from nemesyst.feed.params import check_params
 from nemesyst.feed.recipe import Recipe
-from nemesyst.feed.spec import Feed, check_params
+from nemesyst.feed.spec import Feed
 
 if TYPE_CHECKING:
     from nemesyst.database import Connection
@@ -47,11 +48,14 @@ def _family(place: Place, spec: Feed, asked: Asked) -> Family:
     def rebind(time: Timestamp | None) -> Binding:
         return bind_rows(place, spec, replace(asked, as_of=None, time=time))
 
+    def narrow(spec: Feed, time: Timestamp | None) -> Family:
+        return _family(place, spec, replace(asked, as_of=None, time=time))
+
     def recipe(**state: Any) -> Recipe:
         where = replace(place, connection=None)
         return Recipe(place.connection.again, open_share, where=where, spec=spec, asked=asked, **state)
 
-    return Family(rebind, bind_rows(place, spec, asked), recipe)
+    return Family(rebind, bind_rows(place, spec, asked), recipe, narrow)
 
 
 def open_share(  # noqa: PLR0913 - what a recipe holds

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from nemesyst.errors import DatabaseError, FeedError
 from nemesyst.feed.split import PARTS
 from nemesyst.feed.table import ID
+from nemesyst.feed.windows.names import mask_of, masked, steps_of
 from nemesyst.frameworks import Conversions
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from nemesyst.feed.binding.family import Family
     from nemesyst.feed.order import Leg
     from nemesyst.feed.recipe import Recipe
+    from nemesyst.feed.spec import Feed
     from nemesyst.frameworks import Layout
     from nemesyst.types import Batch
 
@@ -136,7 +138,7 @@ class BoundFeed(Conversions):
         if shard.even and not legs:
             check_even(binding, part)
         order = binding.order(epoch, part)
-        blocks, sizes = order.run(shard, legs)
+        blocks, sizes = order.run(shard, legs, strict=bool(legs))
         stream = opened(binding.chunks, blocks, part, room=_AHEAD_CHUNKS, ids=ids)
         first = legs[-1].steps if legs and legs[-1][:2] == shard[1:] else 0
         empty = binding.empty if shard.even else None
@@ -194,10 +196,76 @@ class BoundFeed(Conversions):
             export(self._family.binding, Path(folder))
         return self
 
+    def since(self, span: str | float, on: str | None = None) -> Self:
+        """The newest rows by event time, under the same cutoff: a feed of its own.
+
+        Args:
+            span: How far back from the newest row's time: ``"7d"``, or a number where the time is one.
+            on: Field of the event time; None: that of the window or the split.
+
+        Raises:
+            FeedError: The time field is not known, or no row has a time.
+        """
+        return type(self)(self._family.since(span, on), self.part, self._watch)
+
+    def first(self, rows: int = 8) -> Batch:
+        """The first samples of the plan as a batch, scaled but not augmented; moves no epoch.
+
+        Fewer than ``rows`` where the first chunk has no more; none at all where there are none.
+        """
+        return self._family.binding.first(rows)
+
+    def alike(self, spec: Feed | Mapping[str, Any]) -> BoundFeed:
+        """Another specification over the same database, cutoff and part; all of its rows, whatever this feed's share.
+
+        Args:
+            spec: A specification, or what :meth:`recorded` gave, with its statistics and categories.
+
+        Raises:
+            FeedError: As in ``hub.feed``.
+        """
+        from nemesyst.feed.bind import bind
+        from nemesyst.feed.binding import Asked
+
+        binding = self._family.binding
+        found = bind(binding.target.place, spec, asked=Asked(time=binding.time))
+        return found if self.part is None else getattr(found, self.part)
+
+    def origin(self) -> dict[str, Any]:
+        """Which rows these are, as JSON values, without reading them.
+
+        Database, collection, part, fingerprint of the specification, and the cutoff (None where the server knows none).
+        """
+        binding = self._family.binding
+        time = binding.time
+        return {
+            "database": binding.target.place.database,
+            "collection": binding.spec.collection,
+            "part": self.part,
+            "fingerprint": binding.spec.fingerprint,
+            "as_of": None if time is None else [time.time, time.inc],
+        }
+
     def refresh(self) -> Self:
         """Move on to the rows of now; epochs count on. The next epoch begins at its beginning."""
         self._family.refresh()
         return self
+
+    def close(self) -> None:
+        """Give back what is held between epochs: the place in the cache, and the cursors that follow changes.
+
+        A feed that is dropped does so too. One that is closed can still be read, from the database.
+        """
+        binding = self._family.binding
+        binding.cutoff.close()
+        if binding.chunks.entry is not None:
+            binding.chunks.entry.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def __len__(self) -> int:
         """How many batches an epoch has on this rank; reads what is not known yet.
@@ -229,21 +297,43 @@ class BoundFeed(Conversions):
         return self._family.binding.cutoff.changes()
 
     def unscale(self, values: Any, name: str = "y") -> Any:
-        """Predictions or targets in their own units again; an array or tensor of any framework stays one."""
-        scaler = self._family.binding.prepared.scaler
-        return values if scaler is None else scaler.unscale(values, name)
+        """Predictions or targets in their own units again; an array or tensor of any framework stays one.
+
+        Args:
+            values: Shaped like the array in a batch; its last axis may be left out where that is 1.
+            name: Name of the array in a batch.
+
+        Raises:
+            FeedError: They have another shape, or are no numbers.
+        """
+        binding = self._family.binding
+        scaler, source = binding.prepared.scaler, binding.chunks.source
+        if scaler is None:
+            return values
+        shape = source.layout[name][1] if name in source.layout else None
+        return scaler.unscale(values, name, shape, steps_of(binding.spec.window, name))
 
     def to_numpy(self) -> Batch:
         """All rows at once, as one batch; memory grows with the rows.
 
+        A part, or a rank, that has none of the rows gives arrays of length 0.
+
         Raises:
-            FeedError: There are no rows.
+            FeedError: No part and no rank has rows, so that it is not known what the arrays are.
         """
         from nemesyst.feed.epoch import joined, need_rows
 
-        batches = list(self)
+        batches = list(self) or self._none()
         need_rows(batches, self)
         return joined(batches)
+
+    def _none(self) -> list[Batch]:
+        """A batch without rows; no batch where it is not known what it is like."""
+        binding = self._family.binding
+        batch = binding.empty()
+        if batch and binding.mapped is not None and self.part in (None, "train"):
+            batch = binding.mapped.apply(batch, seed=binding.spec.seed, epoch=0, index=0)
+        return [batch] if batch else []
 
     @property
     def layout(self) -> Layout:
@@ -252,8 +342,11 @@ class BoundFeed(Conversions):
 
     def names(self) -> dict[str, tuple[str, ...]]:
         """Fields of the columns of each array."""
-        fields = self._family.binding.chunks.source.fields
-        return {**fields.groups, **({"y": fields.targets} if fields.targets else {})}
+        fields, window = self._family.binding.chunks.source.fields, self.spec.window
+        found = {**fields.groups, **({"y": fields.targets} if fields.targets else {})}
+        if window is not None and window.every is not None:
+            found |= {mask_of(name): names for name, names in found.items() if masked(name)}
+        return found
 
     def recipe(self) -> Recipe:
         """How another process reads the same batches; holds no secret, and does not use the connection."""

@@ -36,14 +36,22 @@ class Chunks:
         entry: The plan's place in the cache; None: nothing is kept.
         plans: Where facts are stored.
         key: The plan's.
+        fresh: Whether nobody has seen its chunks yet, so that no facts are looked for.
     """
 
     def __init__(
-        self, source: Source, windowing: Windowing | None, entry: Entry | None, plans: Plans, key: str
+        self,
+        source: Source,
+        windowing: Windowing | None,
+        entry: Entry | None,
+        plans: Plans,
+        key: str,
+        *,
+        fresh: bool = False,
     ) -> None:
         self.source, self.windowing, self.entry = source, windowing, entry
         self._plans, self._key = plans, key
-        self._facts: dict[int, Facts] | None = None
+        self._facts: dict[int, Facts] | None = {} if fresh else None
         self._new: dict[int, Facts] = {}
         self._seen: set[int] = set()
         self.changed: dict[int, tuple[str, str]] = {}

@@ -44,11 +44,31 @@ def column(documents: Sequence[Document], name: str, *, lists: type[np.floating[
 
 def _dotted(document: Document, name: str) -> Any:
     value: Any = document
-    for part in name.split("."):
+    parts = name.split(".")
+    for i, part in enumerate(parts):
+        if isinstance(value, list):
+            raise through_list(name, ".".join(parts[:i]), document.get("_id"))
         if not isinstance(value, Mapping) or part not in value:
             return _ABSENT
         value = value[part]
     return value
+
+
+def through_list(name: str, way: str, document: object) -> FieldError:
+    """The error of a dotted name that leads into a list.
+
+    Args:
+        name: The field.
+        way: What of it leads to the list.
+        document: The ``_id`` of a document that has the list.
+    """
+    index, _, rest = name.removeprefix(f"{way}.").partition(".")
+    what, place = (rest, index) if index.isdecimal() else (name.removeprefix(f"{way}."), "0")
+    return FieldError(
+        f"field {name}: {way} is a list in document {document!r}, and dotted names do not lead into lists",
+        f"Make a row of each element with {{'$unwind': '${way}'}}, or take one of them in the pipeline: "
+        f"{{'$set': {{'one': {{'$arrayElemAt': ['${way}{'.' * bool(what)}{what}', {place}]}}}}}}.",
+    )
 
 
 def _packed(documents: Sequence[Document], name: str, values: Sequence[Any]) -> Array:
@@ -142,8 +162,10 @@ def _missing(documents: Sequence[Document], name: str, values: Sequence[Any]) ->
     document = documents[missing[0]]
     what = "null" if values[missing[0]] is None else "missing"
     known = [key for key in document if key not in (STAMP, "_id", name)]
-    meant = f"{nearest(name, known)} " if what == "missing" and known else ""
+    close = nearest(name, known) if what == "missing" else ""
+    meant = f"D{close[1:]} " if close.startswith("did you mean") else ""
     return FieldError(
         f"field {name} is {what} in document {document.get('_id')!r} ({len(missing)} of {len(documents)} rows here)",
-        f"{meant}Leave such rows out with {{'$match': {{'{name}': {{'$ne': null}}}}}}.",
+        f'{meant}Use missing="nan", missing="drop" or a number to stand for it, or leave such rows out with '
+        f"{{'$match': {{'{name}': {{'$ne': null}}}}}}.",
     )

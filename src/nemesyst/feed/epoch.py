@@ -9,6 +9,7 @@ import numpy as np
 
 from nemesyst.errors import FeedError
 from nemesyst.feed.loader import read_ahead
+from nemesyst.feed.rows import LiveRows
 from nemesyst.feed.table import ID, Table
 from nemesyst.feed.windows import gathered
 
@@ -101,7 +102,9 @@ def opened(chunks: Chunks, blocks: Iterable[Block], part: int | None, *, room: i
             yield from (piece.chunk for piece in block.pieces)
 
     load = chunks.load_with_ids if ids else chunks.load
-    tables = read_ahead(load, numbers(), room)
+    rows = chunks.source.rows
+    live = rows if isinstance(rows, LiveRows) else None
+    tables = read_ahead(load, numbers(), room, beside=None if live is None else live.beside)
     try:
         found: list[Table] = []
         for table in tables:
@@ -113,6 +116,8 @@ def opened(chunks: Chunks, blocks: Iterable[Block], part: int | None, *, room: i
                 found = []
     finally:
         tables.close()  # type: ignore[attr-defined]  # a generator
+        if live is not None:
+            live.bounds.drop()
 
 
 def _of_tables(

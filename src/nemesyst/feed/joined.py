@@ -120,7 +120,15 @@ class Joined:
                     f"field {name} of the join holds {column.values.dtype}, which cannot be stacked into numbers",
                     "Turn it into a number in the pipeline of the join, or leave it out.",
                 )
-            out[:, i] = column.values
+            try:
+                with np.errstate(over="raise"):
+                    out[:, i] = column.values
+            except FloatingPointError:
+                raise FieldError(
+                    f"field {name} of the join holds a number that is too large for {out.dtype} "
+                    f"(at most {np.finfo(out.dtype).max:.2g})",
+                    "Divide it in the pipeline of the join ($divide), or leave such rows out with $match.",
+                ) from None
             if column.missing is not None:
                 if fill is None:
                     raise self.error_of_missing(name)

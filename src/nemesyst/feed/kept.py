@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from bson import ObjectId, decode
 
-from nemesyst.errors import FeedError
+from nemesyst.database import Reread
+from nemesyst.errors import AccessError, FeedError
 from nemesyst.feed.decode.frame import array_of, frame
+from nemesyst.feed.judging import drawn_from_all
 from nemesyst.feed.plan import Key, largest
-from nemesyst.feed.plan.bounds import rows_of_chunk
 from nemesyst.feed.plan.key import EXACT
 from nemesyst.feed.plan.key import alike as alike_bounds
+from nemesyst.feed.plan.sizes import rows_of_chunk
 from nemesyst.feed.rows import LiveRows, Raw
+from nemesyst.feed.sorting import ordered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -66,17 +69,21 @@ class KeptRows:
         return [Raw(self._keeping.load(self._kept.name, chunk))] if self._kept.rows[chunk] else []
 
 
-def keep_chunks(keeping: Keeping, key: str, chunks: Iterable[Sequence[bytes]]) -> KeptSet:
+def keep_chunks(keeping: Keeping, key: str, chunks: Iterable[Sequence[bytes]], *, pinned: bool = True) -> KeptSet:
     """Keep the documents of each chunk under a plan's key, unless another process has.
 
     Args:
         keeping: Where to.
         key: The plan's.
         chunks: The documents of each chunk; only taken if they are to be kept.
+        pinned: Whether they are kept until they are taken back; otherwise they may go when nobody has used them for
+            long.
     """
     name, rows = ObjectId(), []
     found = keeping.claim(key, name)
     if found is not None:
+        if pinned:
+            keeping.pin(key)
         return found
     try:
         with keeping.at_work(key, name):
@@ -87,7 +94,7 @@ def keep_chunks(keeping: Keeping, key: str, chunks: Iterable[Sequence[bytes]]) -
         keeping.drop(name)
         keeping.give_up(key, name)
         raise
-    return keeping.finish(key, name, rows)
+    return keeping.finish(key, name, rows, pinned=pinned)
 
 
 def documents_of(raws: Iterable[Raw]) -> list[bytes]:
@@ -150,19 +157,36 @@ def materialised(
         stages: The pipeline.
         keeping: Where rows are kept.
         key: The plan's.
-        order: In which order; rows of one key stay together, unless it is ``_id``.
+        order: In which order; rows of one key stay together, unless it is ``_id``, which a ``$sort`` replaces.
         why: Why it must run as a whole.
 
     Raises:
         FeedError: The server no longer has the rows of the cutoff.
+        AccessError: The user may not write to the state database.
     """
+    what = f"feed of {cutoff.collection}: its pipeline must run as a whole: {why}"
+    if cutoff.way == "history":
+        stages = drawn_from_all(stages)
 
     def documents() -> Iterator[list[bytes]]:
-        with cutoff.read(stages=[*stages, {"$sort": order.exact_sort}], options={"allowDiskUse": True}) as read:
-            rows = wholly(read, f"feed of {cutoff.collection}: its pipeline must run as a whole: {why}")
+        with cutoff.read(stages=ordered(stages, order), options={"allowDiskUse": True}) as read:
+            rows = wholly(read, what)
             yield from cut_documents(rows, largest, same_key(None if order == Key() else order))
 
-    return keep_chunks(keeping, key, documents())
+    while True:
+        try:
+            return keep_chunks(keeping, key, documents(), pinned=False)
+        except Reread:  # a cursor broke off half way, or the history ended: then the next read says so
+            continue
+        except AccessError as error:
+            if "keeping rows" not in error.message:
+                raise
+            raise AccessError(
+                f"{what}; its rows are then kept in the state database {keeping.state}, and the user has no right to "
+                f"write there ({error.message.partition(': ')[2]})",
+                f"Ask for the role readWrite on {keeping.state}, or name a database of your own: NEMESYST_STATE=... or "
+                "nm.connect(state=...).",
+            ) from error
 
 
 def wholly(read: CutoffRead, what: str) -> Iterator[memoryview]:

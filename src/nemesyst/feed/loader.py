@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from concurrent.futures import Future
+from contextlib import suppress
 from queue import SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING
@@ -27,7 +28,12 @@ _SOON, _LATEST = 0.5, 5.0
 
 
 def read_ahead(
-    load: Callable[[int], Table], chunks: Iterable[int], room: int, readers: int = READERS
+    load: Callable[[int], Table],
+    chunks: Iterable[int],
+    room: int,
+    readers: int = READERS,
+    *,
+    beside: Callable[[], None] | None = None,
 ) -> Iterator[Table]:
     """The tables of chunks, in the order of the chunks.
 
@@ -36,12 +42,15 @@ def read_ahead(
         chunks: Their numbers; taken in the caller's thread.
         room: How many tables may be waiting or being read, 1 or more.
         readers: How many threads read.
+        beside: What one more thread does meanwhile; what it raises is not heeded, as the readers find out themselves.
 
     Whatever ``load`` raises is raised where its table would have come. When the iterator is closed, the threads end
     with the chunk that they read; what a server takes long for is broken off.
     """
     waiting: deque[Future[Table]] = deque()
     pool = _Readers(load, readers)
+    if beside is not None:
+        pool.beside(beside)
     try:
         for number in chunks:
             waiting.append(pool.submit(number))
@@ -62,6 +71,12 @@ class _Readers:
         self._args = load, self._jobs, self._stopper
         self._readers = readers
         self._threads: list[Thread] = []
+        self._beside: list[Thread] = []
+
+    def beside(self, work: Callable[[], None]) -> None:
+        name = "nemesyst-feed-beside"
+        self._beside.append(Thread(target=_unheeded, args=(work, self._stopper), name=name, daemon=True))
+        self._beside[-1].start()
 
     def submit(self, number: int) -> Future[Table]:
         if len(self._threads) < self._readers:
@@ -83,9 +98,10 @@ class _Readers:
 
     def _ended(self, seconds: float) -> bool:
         end = time.monotonic() + seconds
-        for thread in self._threads:
+        threads = [*self._threads, *self._beside]
+        for thread in threads:
             thread.join(max(0.0, end - time.monotonic()))
-        return not any(thread.is_alive() for thread in self._threads)
+        return not any(thread.is_alive() for thread in threads)
 
 
 def _work(load: Callable[[int], Table], jobs: SimpleQueue[Job | None], stopper: Stopper) -> None:
@@ -100,3 +116,8 @@ def _work(load: Callable[[int], Table], jobs: SimpleQueue[Job | None], stopper: 
             future.set_exception(error)
         else:
             future.set_result(found)
+
+
+def _unheeded(work: Callable[[], None], stopper: Stopper) -> None:
+    with suppress(Exception), stopper.here():
+        work()

@@ -8,11 +8,13 @@ in an epoch is no more than how many steps each number of ranks has made.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import accumulate, islice, repeat
 from itertools import count as numbers
-from itertools import islice, repeat
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+
+from nemesyst.errors import FeedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -105,18 +107,32 @@ class Order:
     exists: Callable[[int], bool]
     count: Count
 
-    def run(self, shard: Shard, legs: Sequence[Leg] = ()) -> tuple[Iterator[Block], Iterator[int]]:
-        """What a rank goes through after what others have gone through: its blocks, and the samples of each step."""
+    def run(
+        self, shard: Shard, legs: Sequence[Leg] = (), *, strict: bool = False
+    ) -> tuple[Iterator[Block], Iterator[int]]:
+        """What a rank goes through after what others have gone through: its blocks, and the samples of each step.
+
+        Args:
+            shard: The rank.
+            legs: What others have gone through.
+            strict: Whether to refuse a leg of more steps than any of its ranks can have made.
+
+        Raises:
+            FeedError: There is such a leg.
+        """
         before: Leg | None = None
         streams: list[list[Block]] = []
         for leg in legs:
             dealt = [list(self._dealt(Shard(rank, leg.world, leg.even), before, streams)) for rank in range(leg.world)]
-            if leg[:2] == shard[1:] and leg is legs[-1]:
-                mine, steps = dealt[shard.rank], self._steps(dealt, shard.rank, leg.even)
-                done = sum(next(steps, 0) for _ in range(leg.steps))
-                return iter(self._left(mine, done)), steps
+            goes_on = leg[:2] == shard[1:] and leg is legs[-1]
+            if strict:
+                first = shard.rank if goes_on else 0  # whose samples have to be counted anyway
+                self._check([*dealt[first:], *dealt[:first]], leg)
+            if goes_on:
+                steps = self._steps(dealt, shard.rank, leg.even)
+                return iter(self._left(dealt[shard.rank], self._done(steps, leg))), steps
             streams = [
-                self._left(blocks, sum(islice(self._steps(dealt, rank, leg.even), leg.steps)))
+                self._left(blocks, self._done(self._steps(dealt, rank, leg.even), leg))
                 for rank, blocks in enumerate(dealt)
             ]
             before = leg
@@ -124,6 +140,31 @@ class Order:
             return self._dealt(shard, before, streams), repeat(self.batch)
         shares = [list(self._dealt(Shard(rank, *shard[1:]), before, streams)) for rank in range(shard.world)]
         return iter(shares[shard.rank]), self._steps(shares, shard.rank, shard.even)
+
+    def _done(self, steps: Iterator[int], leg: Leg) -> int:
+        """The samples of a leg's steps, which are taken from ``steps``."""
+        return sum(islice(steps, leg.steps)) if leg.even else self.batch * leg.steps
+
+    def _check(self, dealt: Sequence[Sequence[Block]], leg: Leg) -> None:
+        """Refuse a leg that none of its ranks can have made."""
+        if leg.even:
+            most = sum(1 for _ in self._steps(dealt, 0, even=True))
+        else:  # counts no further than it must
+            least = self.batch * (leg.steps - 1)
+            if not leg.steps or any(self._more(blocks, least) for blocks in dealt):
+                return
+            most = max(-(-sum(block.samples(self.count) for block in blocks) // self.batch) for blocks in dealt)
+        if leg.steps > most:
+            ranks = "one rank" if leg.world == 1 else f"each of {leg.world:,} ranks"
+            raise FeedError(
+                f"load_state_dict: this is not the state of a feed: it says that {ranks} made {leg.steps:,} steps, and "
+                f"there were {most:,}",
+                "Give what state_dict() gave.",
+            )
+
+    def _more(self, blocks: Sequence[Block], samples: int) -> bool:
+        """Whether blocks have more samples than so many."""
+        return any(total > samples for total in accumulate(block.samples(self.count) for block in blocks))
 
     def _steps(self, shares: Sequence[Sequence[Block]], rank: int, even: bool) -> Iterator[int]:
         """How many samples a rank gives in each step."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bson import json_util
+from bson.errors import BSONError
 
 from nemesyst.errors import PipelineError, nearest
 
@@ -73,7 +74,7 @@ def _read(path: Path) -> Any:
         ) from None
     except RecursionError:
         raise PipelineError(f"pipeline file {path} is nested too deeply", "Write it flatter.") from None
-    except (TypeError, ValueError, ArithmeticError) as error:  # extended JSON such as {"$date": 5.5}
+    except (BSONError, TypeError, ValueError, ArithmeticError) as error:  # extended JSON such as {"$oid": "x"}
         raise PipelineError(
             f"pipeline file {path} holds a value that is not extended JSON: {type(error).__name__} {error}",
             "Such as {'$date': '2024-01-01T00:00:00Z'}.",

@@ -17,11 +17,12 @@ from nemesyst.feed.table import PART, Table
 from nemesyst.feed.weights import BALANCED, ClassCounts, ClassWeights
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from typing import Self
 
     from nemesyst.feed.categories import Categories
     from nemesyst.feed.chunks import Chunks
+    from nemesyst.feed.rows import Raw
     from nemesyst.feed.scaling.collect import Collector
     from nemesyst.feed.source import Source
     from nemesyst.types import Batch
@@ -69,6 +70,20 @@ def text_fields(source: Source, columns: Any) -> list[str]:
     """Fields of inputs and targets that hold texts."""
     names = [*(name for group in source.fields.groups.values() for name in group), *source.fields.targets]
     return [name for name in dict.fromkeys(names) if columns.column(name).values.dtype.kind == "U"]
+
+
+def held_columns(source: Source, raws: Iterable[Raw]) -> dict[str, list[int]]:
+    """Columns of each array that hold codes of texts or booleans in these rows: a grid makes no mean of them."""
+    if source.spec.window is None or source.spec.window.every is None:
+        return {}
+    groups = {**source.fields.groups, "y": source.fields.targets}
+    plain = {name for names in groups.values() for name in names if name not in source.texts_known}
+    held = set(source.texts_known)
+    for raw in raws:
+        columns = source.columns(raw)
+        held |= {name for name in plain if columns.column(name).values.dtype.kind == "b"}
+    places = {array: [i for i, name in enumerate(names) if name in held] for array, names in groups.items()}
+    return {array: columns for array, columns in places.items() if columns}
 
 
 def collect_texts(source: Source, fields: list[str]) -> Categories:

@@ -15,12 +15,13 @@ from nemesyst.feed.carry import SOURCE_ID, carried
 from nemesyst.feed.decode.decoder import Decoder
 from nemesyst.feed.decode.frame import frame, split_last, without
 from nemesyst.feed.plan import BY_ID, Bounds
-from nemesyst.feed.plan.bounds import CHUNK_BYTES
 from nemesyst.feed.plan.key import EXACT
+from nemesyst.feed.plan.sizes import CHUNK_BYTES
 from nemesyst.feed.plan.spans import spanned
+from nemesyst.feed.plan.stretch import Read
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
 
     from nemesyst.database import Cutoff
     from nemesyst.feed.plan import Bound, Key
@@ -170,15 +171,22 @@ class LiveRows:
         Raises:
             DatabaseError: They cannot be read.
         """
-        if self._learns:
-            learnt = self.bounds.learn(chunk, self._with_the_next)
+        self.bounds.sparing = self.cutoff.limit is not None
+        if self.learns and not self.bounds.complete:
+            learnt: list[Raw] | None = self.bounds.learn(chunk, self._with_the_next)
             if learnt is not None:
                 return learnt
         bounds = self.bounds.of(chunk)
         return [] if bounds is None else self.of(self.access.key.rows(*bounds), exact=exact)
 
+    @property
+    def beside(self) -> Callable[[], None] | None:
+        """What is to be done while chunks are read: to find their bounds, unless that is done in reading them."""
+        limited = self.cutoff.limit is not None
+        return None if self.complete or self.learns or limited else self.bounds.walk
+
     @cached_property
-    def _learns(self) -> bool:
+    def learns(self) -> bool:
         """Whether to find the end of a chunk in reading it: near a server that is cheaper than a look at its keys.
 
         Far from it, where each reply takes long to come, several chunks are better on their way at once.
@@ -186,17 +194,20 @@ class LiveRows:
         plain = not self._stages and self.access.match is None and self.access.key == BY_ID
         return plain and round_trip(self.cutoff.connection) < _NEAR
 
-    def _with_the_next(self, low: Bound, rows: int) -> tuple[list[Raw], Bound | None] | None:
-        """The rows from a bound on, so many, and the bound of the one after them."""
+    def _with_the_next(self, low: Bound, high: Bound | None, rows: int) -> Read | None:
+        """The rows from a point on, so many, and the bound of the one after them."""
         if self.cutoff.way != "history":
             return None
-        raws = self.of(self.access.key.after(low), limit=rows + 1)
+        raws = self.of(self.access.key.rows(low, high), limit=rows + 1)
         if not self._steady or any(raw.kept is not None for raw in raws):
             return None
-        if sum(frame(raw.batch).rows for raw in raws) <= rows:
-            return raws, None
+        frames = [frame(raw.batch) for raw in raws]
+        first = self.access.key.of(decode(frames[0].document(0), EXACT)) if raws else None
+        if sum(each.rows for each in frames) <= rows:
+            return Read(raws, first, None)
         last, rest = split_last(raws[-1].batch)
-        return [*raws[:-1], *([Raw(rest)] if rest is not None else [])], self.access.key.of(decode(last, EXACT))
+        left = [*raws[:-1], *([Raw(rest)] if rest is not None else [])]
+        return Read(left, first, self.access.key.of(decode(last, EXACT)))
 
     def first(self, most: int) -> list[Raw]:
         """The first rows, at most so many; fewer of large ones, so that they are no more than about a chunk."""

@@ -11,7 +11,7 @@ from bson import MaxKey, MinKey
 from nemesyst.feed.decode.frame import frame
 from nemesyst.feed.rows import LiveRows
 from nemesyst.feed.table import BY, ON, PART, Table
-from nemesyst.feed.windows import ANCHOR, Border, Borders, arranged, carried, margin
+from nemesyst.feed.windows import ANCHOR, Border, Borders, arranged, carried, gathered, margin
 from nemesyst.feed.windows.clock import moved, tick
 from nemesyst.feed.windows.margins import is_device
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nemesyst.feed.plan.key import Query
     from nemesyst.feed.source import Source
     from nemesyst.feed.windows import Events, Window
+    from nemesyst.types import Batch
 
 Array = np.ndarray[Any, Any]
 
@@ -33,6 +34,15 @@ def samples(table: Table, part: int | None) -> Array | None:
     if parts is None:
         return None if not part else np.empty(0, np.int64)
     return np.flatnonzero(parts >= 0 if part is None else parts == part)
+
+
+def no_samples(source: Source, own: Table) -> Batch:
+    """A batch without samples, as rows like a chunk's own would give them."""
+    none, window = own.take(slice(0, 0)), source.spec.window
+    if window is None:
+        return {name: values for name, values in none.arrays.items() if not name.startswith("#")}
+    made = arranged(window, none, Borders(), held=source.held)
+    return gathered(window, made.table.arrays, made.starts)
 
 
 class Windowing:
@@ -64,7 +74,8 @@ class Windowing:
         tables = [table for table in pieces if table.rows]
         if not tables:
             return Table({})
-        found = arranged(self._window, Table.joined(tables), borders, before=before, events=self._events)
+        whole = Table.joined(tables)
+        found = arranged(self._window, whole, borders, before=before, events=self._events, held=self._source.held)
         parts = np.full(found.table.rows, -1, np.int8)
         parts[found.starts] = found.parts
         kept = {ON, BY} if self._window.with_time else set()

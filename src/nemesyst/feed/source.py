@@ -11,7 +11,7 @@ import numpy as np
 import xxhash
 
 from nemesyst.errors import FieldError
-from nemesyst.feed.assemble import Assembler, present
+from nemesyst.feed.assemble import Assembler
 from nemesyst.feed.decode import Decoder
 from nemesyst.feed.joined import Joined
 from nemesyst.feed.parts import parts
@@ -72,6 +72,7 @@ class Source:
         self.spec, self.fields, self.rows = spec, fields, rows
         self.settle(layout, categories)
         self._joins = joins
+        self.held: Mapping[str, Sequence[int]] = {}  # columns of arrays that a grid does not average; see arranged()
         self._decoders: deque[Decoder] = deque()
 
     @property
@@ -194,10 +195,16 @@ def digest(table: Table) -> str:
 
 def _key(columns: AnyColumns, name: str, role: str) -> Array:
     try:
-        return present(columns, name)
+        column = columns.column(name)
     except FieldError as error:
-        remedy = f"{error.remedy or ''} Or keep the field in the pipeline.".strip()
-        raise FieldError(f"{role}: {error.message}", remedy) from None
+        raise FieldError(f"{role}: {error.message}", error.remedy) from None
+    if column.missing is not None:  # whatever missing= says: it is about inputs and targets
+        raise FieldError(
+            f"{role}: {columns.error_of_missing(name).message}",
+            f"Each row needs it: leave others out with {{'$match': {{'{name}': {{'$ne': null}}}}}}, or fill it in "
+            "($ifNull); and keep it in the pipeline.",
+        )
+    return column.values
 
 
 def _shared(columns: AnyColumns, name: str) -> Array:

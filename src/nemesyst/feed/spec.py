@@ -14,6 +14,7 @@ from bson import json_util
 from nemesyst.errors import FeedError, nearest
 from nemesyst.feed.augment import BatchMap
 from nemesyst.feed.joins import AsOf
+from nemesyst.feed.params import check_params, check_used
 from nemesyst.feed.pipeline import Stage, fill, load_pipeline
 from nemesyst.feed.scaling import Method, check_scale
 from nemesyst.feed.split import Split
@@ -33,7 +34,7 @@ class Feed:
     Args:
         collection: Where the rows are.
         pipeline: Aggregation stages, or the path of a JSON file with them; ``{"$param": name}`` is filled in.
-        params: Values of the parameters.
+        params: Values of the parameters; each must be asked for.
         inputs: Fields that become ``batch["x"]``; dotted names reach into documents. A mapping, such as
             ``{"seq": [...], "static": [...]}``, makes ``batch["x.seq"]`` and ``batch["x.static"]``; with a window
             ``static`` has one value for each window.
@@ -42,21 +43,22 @@ class Feed:
         join: Newest earlier rows of other collections, whose fields can then be named.
         split: Train, validation and test parts; None: all rows are the train part.
         scale: ``"standard"``, ``"minmax"`` or ``"robust"``: numbers of inputs and targets by the statistics of the
-            train part; a single whole-number target stays as it is.
-        weight: Adds ``batch["weight"]``: name of a field; ``"balanced"``; or a weight for each class.
+            train part; a single target of whole numbers, booleans or texts (classes) stays as it is.
+        weight: Adds ``batch["weight"]``: name of a field of numbers; ``"balanced"``; or a weight for each class.
         map: A function of a batch, and if it likes a ``numpy.random.Generator``, that changes batches of the train
             part; its source is part of the fingerprint.
         batch_size: Rows of a batch; the last one of an epoch may be shorter.
-        shuffle: Whether rows are shuffled within blocks, anew in each epoch.
+        shuffle: Whether rows of the train part are shuffled within blocks, anew in each epoch; those of the validation
+            and test parts always come in the order of the plan.
         seed: Seed of the shuffle.
-        missing: What becomes of values that are missing or null: ``"error"``; ``"nan"``; ``"drop"``, which leaves
-            the row out; or a number to stand for them.
+        missing: What becomes of values of inputs and targets that are missing or null: ``"error"``; ``"nan"``;
+            ``"drop"``, which leaves the row out; or a number to stand for them. A stored NaN is a value.
 
     Raises:
         FeedError: An argument does not fit; ``PipelineError`` for the pipeline.
 
     Numeric fields stack to float32 of shape (rows, fields). A single field of arrays keeps its dtype and shape.
-    A single integer target keeps int64 of shape (rows,).
+    A single target of whole numbers, booleans or texts is int64 of shape (rows,).
     """
 
     collection: str
@@ -101,6 +103,8 @@ class Feed:
         self._check_together()
 
     def _check_together(self) -> None:
+        anchor = None if self.window is None else self.window.anchor
+        check_used(self.params or {}, self.pipeline, anchor, *(join.stages for join in self.join or ()))  # type: ignore[union-attr]  # a tuple by now
         if self.map is not None:
             BatchMap(self.map)  # raises for what is no function of a batch
         if self.window is not None:
@@ -109,7 +113,10 @@ class Feed:
             if self.split is not None and self.split.shares and self.split.by is None and self.window.by is not None:
                 _set(self, "split", replace(self.split, by=self.window.by))  # a device is on one side
         if self.scale is not None and not self.inputs and not self.targets:
-            raise FeedError("Feed: scale= scales inputs and targets, and there are none", "Name them.")
+            raise FeedError(
+                "Feed: scale= scales inputs and targets, and there are none",
+                'Name them, such as inputs=["air", "power"], or leave scale= out.',
+            )
         of_classes = self.weight == "balanced" or (self.weight is not None and not isinstance(self.weight, str))
         if of_classes and len(self.targets or ()) != 1:
             raise FeedError(
@@ -216,19 +223,6 @@ def _whole(argument: str, value: Any, least: int, what: str) -> int:
     if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         raise FeedError(f"Feed: {argument}={value!r}", f"Give {what}, {least} or more.")
     return int(value)
-
-
-def check_params(where: str, params: Any) -> Mapping[str, Any]:
-    """The values of a pipeline's parameters, by name.
-
-    Raises:
-        FeedError: They are something else.
-    """
-    if params is None:
-        return {}
-    if not isinstance(params, Mapping):
-        raise FeedError(f"{where}: params={params!r} is not a dict", 'Write params={"site": 12}.')
-    return params
 
 
 def _set(spec: Feed, name: str, value: object) -> None:

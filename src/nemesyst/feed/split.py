@@ -51,7 +51,7 @@ class Split:
         if self.validation + self.test >= 1:
             raise FeedError(
                 f"Split: validation {self.validation} and test {self.test} leave nothing to train on",
-                "Make them smaller.",
+                "Make them smaller: together less than 1.",
             )
         for name in ("by", "on", "field"):
             value = getattr(self, name)

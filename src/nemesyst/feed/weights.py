@@ -46,11 +46,13 @@ def check_weight(weight: Any) -> str | tuple[ClassWeight, ...] | None:
         weight = dict(weight)
     if not isinstance(weight, Mapping) or not weight:
         raise FeedError(
-            f"Feed: weight={weight!r}",
+            f"Feed: weight={weight!r} is no weight",
             'Give a field\'s name, "balanced", or a weight for each class: {0: 1.0, 1: 5.0}.',
         )
     if len({isinstance(each, str) for each in weight}) > 1 or not all(isinstance(each, str | int) for each in weight):
-        raise FeedError(f"Feed: weight={weight!r}", "The classes must be whole numbers, or all of them texts.")
+        raise FeedError(
+            f"Feed: weight={weight!r} mixes kinds of classes", "Name whole numbers or booleans alone, or texts alone."
+        )
     pairs = {int(each) if isinstance(each, bool) else each: _weight(each, value) for each, value in weight.items()}
     return tuple(sorted(pairs.items()))
 
@@ -77,7 +79,11 @@ def row_weights(field: str, values: Array) -> Array:
     if values.dtype.kind not in "biuf" or values.size != len(values):
         named = {"U": "texts", "M": "dates", "O": "values of several kinds"}.get(values.dtype.kind, values.dtype)
         what = named if values.dtype.kind not in "biuf" else f"arrays of shape {values.shape[1:]}"
-        raise FieldError(f"weight: field {field} holds {what}, not one number for each row", "Weigh by another field.")
+        raise FieldError(
+            f"weight: field {field} holds {what}, not one number for each row",
+            'Name a field of numbers, or weigh the classes of a single target: weight="balanced", or '
+            'weight={"cool": 2.0, "idle": 0.5}.',
+        )
     weights = values.reshape(-1).astype(np.float64)
     strange = ~((weights >= 0) & (weights <= _LARGEST))
     if strange.any():
@@ -177,7 +183,7 @@ class ClassCounts:
                 known = [str(value) for value in (codes or found)]
                 raise FeedError(
                     f"Feed: weight[{each!r}]: the train part has no such class",
-                    f"{nearest(str(each), known)}; leave it out, or mend the spelling.",
+                    f"Mend its name, or leave it out; {nearest(str(each), known)}",
                 )
             found[code] = weight
         return ClassWeights(tuple(found), tuple(found.values()))

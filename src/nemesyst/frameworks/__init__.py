@@ -11,8 +11,20 @@ from nemesyst.frameworks.arrow_dataset import arrow_columns
 from nemesyst.frameworks.base import Adapter
 from nemesyst.frameworks.batches import Layout
 from nemesyst.frameworks.conversions import Conversions
+from nemesyst.frameworks.onnx_compare import check_onnx
+from nemesyst.frameworks.seeds import seed_all
 
-__all__ = ["Adapter", "Conversions", "Layout", "adapter_for", "adapter_named", "arrow_columns", "known_adapters"]
+__all__ = [
+    "Adapter",
+    "Conversions",
+    "Layout",
+    "adapter_for",
+    "adapter_named",
+    "arrow_columns",
+    "check_onnx",
+    "known_adapters",
+    "seed_all",
+]
 
 GROUP = "nemesyst.adapters"
 """Entry point group in which a third party names a subclass of :class:`Adapter`."""
@@ -21,6 +33,10 @@ _BUILT_IN = {
     "torch": "nemesyst.frameworks.pytorch:TorchAdapter",
     "sklearn": "nemesyst.frameworks.sklearn:SklearnAdapter",
     "arrays": "nemesyst.frameworks.arrays:ArraysAdapter",
+    "xgboost": "nemesyst.frameworks.xgboost_model:XGBoostAdapter",
+    "onnx": "nemesyst.frameworks.onnx_model:OnnxAdapter",
+    "keras": "nemesyst.frameworks.keras_model:KerasAdapter",
+    "jax": "nemesyst.frameworks.jax_model:JaxAdapter",
 }
 
 
@@ -43,7 +59,7 @@ def adapter_for(model: object) -> Adapter:
         kind = type(model)
         raise ModelError(
             "; ".join([f"a {kind.__module__}.{kind.__qualname__} is not a model of a known framework", *broken]),
-            f"Give a model of {', '.join(known_adapters())} (a dict of NumPy arrays). Pickles are never stored.",
+            f"Give a model of {', '.join(known_adapters())} (arrays: a dict of them). Pickles are never stored.",
         )
     return min(found, key=lambda adapter: adapter.distance(model) or 0)
 

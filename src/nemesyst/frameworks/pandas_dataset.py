@@ -27,7 +27,8 @@ def pandas_frame(batches: Batches, names: Mapping[str, Sequence[str]] | None = N
             A field that has a column already gets its array's name before it: ``y.air``. Arrays without fields keep
             their name: columns ``x_0``, ``x_1``, ... for one of shape (rows, n).
 
-    Dates become timestamps in UTC; an array of more dimensions a column of NumPy arrays.
+    Dates become timestamps in UTC. A window is a row: an array of shape (windows, steps, n) with n fields becomes n
+    columns, whose cells are NumPy arrays of shape (steps,). Any other array of more dimensions is a column of arrays.
 
     Raises:
         FeedError: pandas is not installed; ``names`` has another number of fields than an array has columns.
@@ -36,15 +37,15 @@ def pandas_frame(batches: Batches, names: Mapping[str, Sequence[str]] | None = N
         import pandas as pd
     except ImportError:
         raise not_installed("to_pandas", "pandas", "pandas") from None
-    layout = batches.layout
-    pieces: dict[str, list[Array]] = {name: [np.empty((0, *shape), dtype)] for name, (dtype, shape) in layout.items()}
+    pieces: dict[str, list[Array]] = {}
     for batch in batches:
         for name, values in batch.items():
-            pieces[name].append(values)
+            pieces.setdefault(name, []).append(values)  # a map may give others than the layout
+    if not pieces:
+        pieces = {name: [np.empty((0, *shape), dtype)] for name, (dtype, shape) in batches.layout.items()}
     columns: dict[str, Any] = {}
-    for name in layout:
-        parts = pieces.pop(name)  # one array after the other is doubled, not all of them at once
-        values = np.concatenate(parts[1:] or parts)
+    for name in list(pieces):
+        values = np.concatenate(pieces.pop(name))  # one array after the other is doubled, not all of them at once
         for label, column in _columns(name, values, (names or {}).get(name, ())):
             columns[f"{name}.{label}" if label in columns else label] = _cells(column)
     return pd.DataFrame(columns)
@@ -52,6 +53,10 @@ def pandas_frame(batches: Batches, names: Mapping[str, Sequence[str]] | None = N
 
 def _columns(name: str, values: Array, fields: Sequence[str]) -> Iterator[tuple[str, Array]]:
     flat = values.ndim == 2
+    if values.ndim > 2 and values.shape[-1] == len(fields):  # sequences
+        for place, field in enumerate(fields):
+            yield field, values[..., place]
+        return
     width = values.shape[1] if flat else 1
     if fields and len(fields) != width:
         if len(fields) > 1 or not flat:

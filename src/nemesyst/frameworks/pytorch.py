@@ -7,9 +7,15 @@ from contextlib import contextmanager
 from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from nemesyst.errors import CorruptBlobError, MismatchError, ModelError
+from nemesyst.frameworks import torch_tensors as own
 from nemesyst.frameworks.base import Adapter
-from nemesyst.frameworks.tensors import Layout, check_fit, header, unpack
+from nemesyst.frameworks.devices import no_device, parse_device
+from nemesyst.frameworks.memory import AT_ONCE, release
+from nemesyst.frameworks.tensors import check_fit, unpack, write
+from nemesyst.frameworks.torch_state import is_plain, plain_names, state_of, ties
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -19,26 +25,20 @@ if TYPE_CHECKING:
     from nemesyst.frameworks.base import Array, Buffer
     from nemesyst.frameworks.tensors import Contents
 
-DTYPES = {
-    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16",
-    "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8",
-    "U64": "uint64", "U32": "uint32", "U16": "uint16", "U8": "uint8", "BOOL": "bool", "C64": "complex64",
-    "F8_E4M3": "float8_e4m3fn", "F8_E4M3FNUZ": "float8_e4m3fnuz",
-    "F8_E5M2": "float8_e5m2", "F8_E5M2FNUZ": "float8_e5m2fnuz",
-}  # fmt: skip
-"""Torch's name of each dtype."""
-
-_NAMES = {torch_name: name for name, torch_name in DTYPES.items()}
 _TIED = "tied"
 """Metadata: a JSON object from the name of a tensor that is not stored to the one that it shares its memory with."""
 
 
 class TorchAdapter(Adapter):
-    """A ``torch.nn.Module``: parameters and buffers, each tied tensor once, dtypes kept."""
+    """A ``torch.nn.Module``: parameters and buffers, each tied tensor once, dtypes kept.
+
+    A compiled or data-parallel module is stored under the names of the plain one, so that either loads into either.
+    """
 
     name: ClassVar[str] = "torch"
     roots: ClassVar[tuple[str, ...]] = ("torch.nn.modules.module.Module",)
     needs_target: ClassVar[bool] = True
+    exact: ClassVar[bool] = True
 
     def version(self) -> str:
         """PyTorch's version."""
@@ -52,14 +52,12 @@ class TorchAdapter(Adapter):
 
     def dump(self, model: torch.nn.Module) -> Iterator[Buffer]:
         """One piece for the header and one for each tensor."""
-        state = model.state_dict()
-        layouts = {name: _layout(name, tensor) for name, tensor in state.items()}
-        tied = _ties(state)
+        state = state_of(model)
+        layouts = {name: own.layout_of(name, tensor) for name, tensor in state.items()}
+        tied = ties(state)
         metadata = {_TIED: json.dumps(tied)} if tied else {}
-        first, order = header({name: layout for name, layout in layouts.items() if name not in tied}, metadata)
-        yield first
-        for name in order:
-            yield _bytes_of(state[name])
+        stored = {name: layout for name, layout in layouts.items() if name not in tied}
+        return write(stored, metadata, lambda name: own.bytes_of(state[name]))
 
     def load(
         self,
@@ -71,18 +69,22 @@ class TorchAdapter(Adapter):
         """Copy the tensors into the module, wherever it is, after every name, shape and dtype was compared."""
         if into is None:
             raise ModelError("weights of PyTorch need a module to go into", "Pass into=module, or build=a function.")
-        contents = unpack(bytearray(data) if memoryview(data).readonly else data)
+        contents = unpack(data)
         tied = _stored_ties(contents)
-        target = into.state_dict()
+        target = state_of(into)
         layouts = contents.layouts | {name: contents.layouts[first] for name, first in tied.items()}
-        check_fit(layouts, {name: _layout(name, tensor) for name, tensor in target.items()})
-        tensors = {name: _tensor(view, contents.layouts[name]) for name, view in contents.views.items()}
-        tensors |= {name: tensors[first] for name, first in tied.items()}
-        _check_ties(tensors, _ties(target))
-        # a copy of the target's own (ordered) dict keeps the versions that torch notes in it
-        state = target.copy()
-        state.update(tensors)
-        into.load_state_dict(state)
+        check_fit(layouts, {name: own.layout_of(name, tensor) for name, tensor in target.items()})
+        views = contents.views | {name: contents.views[first] for name, first in tied.items()}
+        same = ties(target)
+        _check_ties(views, same, tied)
+        if is_plain(into):
+            for name in target.keys() - same.keys():
+                own.fill(target[name], layouts[name], views[name])
+        else:
+            names = plain_names(into, state := into.state_dict())
+            copies = {name: own.copy_of(contents.layouts[name], view) for name, view in contents.views.items()}
+            state.update({name: copies[tied.get(plain, plain)] for name, plain in names.items()})
+            _load_by_the_module(into, state)
         return into
 
     def predict(self, model: torch.nn.Module, inputs: Array | Mapping[str, Array]) -> Array:
@@ -99,45 +101,37 @@ class TorchAdapter(Adapter):
                 f"the module {type(model).__name__} returns a {type(output).__name__}, expected one tensor",
                 "Return the tensor from its forward, or call the module in a predictor function.",
             )
-        output = output.detach().cpu()
-        array: Array = (output.float() if _name_of(output) not in _NUMPY_HAS else output).numpy()
-        return array
+        return own.array_of(output)
 
+    def weights(self, model: torch.nn.Module) -> Iterator[tuple[str, Array]]:
+        """Parameters and buffers under plain names; bfloat16 and float8 as float32."""
+        for name, tensor in state_of(model).items():
+            own.layout_of(name, tensor)
+            yield name, own.array_of(tensor)
 
-_NUMPY_HAS = {name for name in _NAMES if not name.startswith(("bfloat", "float8"))} | {"complex128"}
+    def place(self, model: torch.nn.Module, device: str) -> torch.nn.Module:
+        """Move the module in place; ``"gpu"`` is the accelerator that PyTorch finds, CUDA or another."""
+        return model.to(_device(device))
 
+    def dump_optimizer(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[Buffer]:
+        """State tensors and parameter groups of a ``torch.optim.Optimizer``."""
+        from nemesyst.frameworks.torch_optimizer import dump
 
-def _name_of(tensor: torch.Tensor) -> str:
-    return str(tensor.dtype).removeprefix("torch.")
+        return dump(model, optimizer)
 
+    def load_optimizer(
+        self, data: Buffer, model: torch.nn.Module, optimizer: torch.optim.Optimizer
+    ) -> torch.optim.Optimizer:
+        """Restore them in place, each state beside its parameter."""
+        from nemesyst.frameworks.torch_optimizer import load
 
-def _layout(name: str, tensor: object) -> Layout:
-    import torch
+        return load(data, model, optimizer)
 
-    if not isinstance(tensor, torch.Tensor):
-        raise ModelError(
-            f"{name} in the state dict is a {type(tensor).__name__}, not a tensor", "Keep it in args=, or in a buffer."
-        )
-    if torch.nn.parameter.is_lazy(tensor) or tensor.device.type == "meta":
-        raise ModelError(f"{name} has no values yet", "Run the module once, so that its parameters are made.")
-    if tensor.layout != torch.strided or tensor.is_quantized:
-        raise ModelError(f"{name} is sparse or quantized", "Make it dense (tensor.to_dense(), tensor.dequantize()).")
-    if (dtype := _NAMES.get(_name_of(tensor))) is None:
-        raise ModelError(f"{name} has dtype {tensor.dtype}", f"These can be stored: {', '.join(_NAMES)}.")
-    return Layout(dtype, tuple(tensor.shape))
+    def to_onnx(self, model: torch.nn.Module, inputs: Array | Mapping[str, Array]) -> bytes:
+        """By ``torch.onnx``."""
+        from nemesyst.frameworks.onnx_export import torch_to_onnx
 
-
-def _ties(state: Mapping[str, torch.Tensor]) -> dict[str, str]:
-    """From each tensor that is the same memory in the same way as an earlier one, to that one."""
-    first: dict[tuple[Any, ...], str] = {}
-    tied = {}
-    for name, tensor in state.items():
-        if tensor.numel() == 0:
-            continue
-        same = (tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride(), tensor.is_conj())
-        if (earlier := first.setdefault(same, name)) != name:
-            tied[name] = earlier
-    return tied
+        return torch_to_onnx(model, inputs)
 
 
 def _stored_ties(contents: Contents) -> dict[str, str]:
@@ -151,33 +145,49 @@ def _stored_ties(contents: Contents) -> dict[str, str]:
     return dict(tied)
 
 
-def _check_ties(tensors: Mapping[str, torch.Tensor], tied: Mapping[str, str]) -> None:
+def _check_ties(views: Mapping[str, memoryview], same: Mapping[str, str], tied: Mapping[str, str]) -> None:
     """Refuse to put two different tensors into one memory, where the last would win."""
-    import torch
-
-    for name, first in tied.items():
-        one, other = (tensors[each].reshape(-1).view(torch.uint8) for each in (name, first))
-        if not torch.equal(one, other):
+    for name, first in same.items():
+        if tied.get(name, name) != tied.get(first, first) and not _equal(views[name], views[first]):
             raise MismatchError(
                 f"{first} and {name} are tied in the model, but were stored with different values",
                 "Load into a model that does not tie them.",
             )
 
 
-def _bytes_of(tensor: torch.Tensor) -> memoryview:
+def _equal(one: memoryview, other: memoryview) -> bool:
+    for begin in range(0, len(one), AT_ONCE):
+        pieces = one[begin : begin + AT_ONCE], other[begin : begin + AT_ONCE]
+        equal = np.array_equal(np.frombuffer(pieces[0], np.uint8), np.frombuffer(pieces[1], np.uint8))
+        for piece in pieces:
+            release(piece)
+        if not equal:
+            return False
+    return True
+
+
+def _load_by_the_module(into: torch.nn.Module, state: dict[str, torch.Tensor]) -> None:
+    """Let hooks and methods of the module's own do the loading; the tensors are theirs to change."""
+    try:
+        into.load_state_dict(state)
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:
+        raise MismatchError(
+            f"{type(into).__name__}.load_state_dict refused the weights: {error}",
+            "Its own hooks decide here; build it as it was when it was saved.",
+        ) from error
+
+
+def _device(device: str) -> torch.device:
     import torch
 
-    flat = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous().reshape(-1)
-    return flat.view(torch.uint8).numpy().data
-
-
-def _tensor(view: memoryview, layout: Layout) -> torch.Tensor:
-    import torch
-
-    dtype = getattr(torch, DTYPES[layout.dtype])
-    if not view:
-        return torch.empty(layout.shape, dtype=dtype)
-    return torch.frombuffer(view, dtype=dtype).reshape(layout.shape)
+    kind, number = parse_device(device)
+    if kind == "cpu":
+        return torch.device("cpu")
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    count = 0 if found is None else torch.accelerator.device_count()
+    if found is None or kind not in ("gpu", found.type) or (number or 0) >= count:
+        raise no_device(device, ["cpu", *(f"gpu:{n}" for n in range(count))])
+    return torch.device(found.type, number or 0)
 
 
 @contextmanager
@@ -194,7 +204,7 @@ def _evaluating(model: torch.nn.Module) -> Iterator[None]:
 def _input(model: torch.nn.Module, array: Array) -> torch.Tensor:
     import torch
 
-    held = list(chain(model.parameters(), model.buffers()))
+    held: list[Any] = list(chain(model.parameters(), model.buffers()))
     tensor = torch.tensor(array, device=held[0].device if held else None)  # copies: a module may work in place
-    floating = next((own.dtype for own in held if own.is_floating_point()), tensor.dtype)
+    floating = next((one.dtype for one in held if one.is_floating_point()), tensor.dtype)
     return tensor.to(floating) if tensor.is_floating_point() else tensor

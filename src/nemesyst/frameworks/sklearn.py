@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from nemesyst.errors import CorruptBlobError, MismatchError, ModelError, UntrustedError
 from nemesyst.frameworks.base import Adapter
+from nemesyst.frameworks.sklearn_archive import View, learned_arrays, plain_archive
+from nemesyst.frameworks.sklearn_checks import check_archive
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -20,24 +20,39 @@ _KERNELS = (
     "Product", "RBF", "RationalQuadratic", "Sum", "WhiteKernel",
 )  # fmt: skip
 
+_METRICS = (
+    *(f"_regression.{name}" for name in ("explained_variance_score", "max_error", "mean_absolute_error",
+      "mean_absolute_percentage_error", "mean_squared_error", "median_absolute_error", "r2_score",
+      "root_mean_squared_error")),
+    *(f"_classification.{name}" for name in ("accuracy_score", "balanced_accuracy_score", "f1_score", "log_loss",
+      "precision_score", "recall_score")),
+    *(f"_ranking.{name}" for name in ("average_precision_score", "roc_auc_score")),
+    "_scorer._PassthroughScorer", "_scorer._Scorer",
+)  # fmt: skip
+
+_SPLITTERS = (
+    "GroupKFold", "GroupShuffleSplit", "KFold", "LeaveOneGroupOut", "LeaveOneOut", "PredefinedSplit", "RepeatedKFold",
+    "RepeatedStratifiedKFold", "ShuffleSplit", "StratifiedGroupKFold", "StratifiedKFold", "StratifiedShuffleSplit",
+    "TimeSeriesSplit",
+)  # fmt: skip
+
 HARMLESS = frozenset(
     {
         "numpy.dtype",
         "sklearn.calibration._CalibratedClassifier",
         "sklearn.calibration._SigmoidCalibration",
-        "sklearn.metrics._scorer._PassthroughScorer",
-        "sklearn.model_selection._split.KFold",
-        "sklearn.model_selection._split.StratifiedKFold",
         "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
         "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
         "sklearn.utils._bunch.Bunch",
+        *(f"sklearn.metrics.{name}" for name in _METRICS),
+        *(f"sklearn.model_selection._split.{name}" for name in _SPLITTERS),
         *(f"sklearn.gaussian_process.kernels.{name}" for name in _KERNELS),
         # compiled code follows the indices in these unchecked; sklearn_trees.py checks them
         "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
         "sklearn.tree._tree.Tree",
     }
 )
-"""Types that skops does not trust by itself, and that hold numbers and do nothing when they are made."""
+"""What skops does not trust by itself, and that holds numbers and does nothing when it is made, or only computes."""
 
 
 class SklearnAdapter(Adapter):
@@ -46,6 +61,7 @@ class SklearnAdapter(Adapter):
     name: ClassVar[str] = "sklearn"
     roots: ClassVar[tuple[str, ...]] = ("sklearn.base.BaseEstimator",)
     needs_target: ClassVar[bool] = False
+    exact: ClassVar[bool] = True
 
     def version(self) -> str:
         """scikit-learn's version."""
@@ -53,36 +69,36 @@ class SklearnAdapter(Adapter):
 
         return str(sklearn.__version__)
 
-    def dump(self, model: Any) -> list[Buffer]:
-        """One piece: a zip archive of numbers and names of types.
+    def dump(self, model: Any) -> Iterator[Buffer]:
+        """A zip archive of numbers and names of types: a piece for each array, and one for what they belong to.
 
         Raises:
             ModelError: skops cannot store it.
         """
-        skops = _skops()
+        skops, kept = _skops(), _Kept()
         try:
-            return [skops.dumps(model)]
+            skops.dump(model, kept)
         except Exception as error:  # skops raises whatever a member's __reduce__ or __getstate__ raises
             raise ModelError(
                 f"skops cannot store this {type(model).__name__}: {error}",
                 "Leave out what is no data: lambdas, open files, functions of your own.",
             ) from error
+        return plain_archive(kept.data)
 
     def load(self, data: Buffer, into: Any = None, *, trust: Collection[str] = ()) -> Any:
         """Make the estimator again, after every type that it names was compared with the lists."""
         from nemesyst.frameworks.sklearn_trees import check_trees
 
-        data = bytes(data)
         with _readable():
-            _check_archive(data)
-            unknown = set(_skops().get_untrusted_types(data=data))
+            check_archive(data)
+            unknown = set(_skops().get_untrusted_types(file=View(data)))
         if refused := sorted(unknown - HARMLESS - set(trust)):
             raise UntrustedError(
                 f"the artefact names types that could run code or follow unchecked indices: {', '.join(refused)}",
                 f"If you know who saved it, pass trust={refused!r}.",
             )
         with _readable():
-            model = _skops().loads(data, trusted=sorted(unknown))
+            model = _skops().load(View(data), trusted=sorted(unknown))
             check_trees(model)
         return model if into is None else _put_into(model, into)
 
@@ -94,7 +110,34 @@ class SklearnAdapter(Adapter):
             raise ModelError("scikit-learn takes one array of inputs, not several by name", "Give the feed one input.")
         if (method := getattr(model, "predict", None) or getattr(model, "transform", None)) is None:
             raise ModelError(f"{type(model).__name__} has neither predict nor transform", "Save an estimator that has.")
-        return np.asarray(method(inputs))
+        try:
+            return np.asarray(method(inputs))
+        except Exception as error:  # scikit-learn has no class of its own for inputs that do not fit
+            raise ModelError(
+                f"{type(model).__name__} cannot predict: {str(error).partition(chr(10))[0]}",
+                "Check the shapes of the inputs.",
+            ) from error
+
+    def weights(self, model: Any) -> Iterator[tuple[str, Array]]:
+        """Every array by its path, such as ``coef_`` or ``estimators_/0/tree_/nodes/threshold``."""
+        kept = _Kept()
+        _skops().dump(model, kept)
+        return learned_arrays(kept.data)
+
+    def to_onnx(self, model: Any, inputs: Array | Mapping[str, Array]) -> bytes:
+        """Through skl2onnx; labels alone, where a classifier has probabilities too."""
+        from nemesyst.frameworks.onnx_export import sklearn_to_onnx
+
+        return sklearn_to_onnx(model, inputs)
+
+
+class _Kept:
+    """A file that keeps what is written to it in one go, as skops does, without a copy."""
+
+    data: Buffer = b""
+
+    def write(self, data: Buffer) -> None:
+        self.data = data
 
 
 def _skops() -> Any:
@@ -116,18 +159,6 @@ def _readable() -> Iterator[None]:
         raise CorruptBlobError(
             f"not a readable skops archive: {error}", "If it was saved by another scikit-learn, use that version."
         ) from error
-
-
-def _check_archive(data: bytes) -> None:
-    """Refuse what skops never writes: compressed members (they can unpack to any size), paths, doubles."""
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        members = archive.infolist()
-    names = [member.filename for member in members]
-    if any("/" in name or "\\" in name or name.startswith(".") for name in names) or len(set(names)) != len(names):
-        raise CorruptBlobError("the archive has members with paths or doubled names")
-    unpacked = sum(member.file_size for member in members)
-    if any(member.compress_type != zipfile.ZIP_STORED for member in members) or unpacked > len(data):
-        raise CorruptBlobError(f"the archive of {len(data)} bytes has compressed members of {unpacked} bytes")
 
 
 def _put_into(model: Any, into: Any) -> Any:

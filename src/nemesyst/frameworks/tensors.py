@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 from nemesyst.errors import CorruptBlobError, MismatchError, ModelError, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from nemesyst.frameworks.base import Buffer
 
 ITEM_BYTES = {
     **dict.fromkeys(("F64", "I64", "U64", "C64"), 8),
@@ -26,6 +28,9 @@ ITEM_BYTES = {
 
 _HEADER_LIMIT = 100_000_000
 """The library's own limit of a header, in bytes."""
+
+_MOST_AXES = 64
+"""NumPy's and PyTorch's limit; a longer shape would only make work for whoever multiplies it."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,16 @@ def header(layouts: Mapping[str, Layout], metadata: Mapping[str, str]) -> tuple[
     return len(text).to_bytes(8, "little") + text, order
 
 
+def write(
+    layouts: Mapping[str, Layout], metadata: Mapping[str, str], data: Callable[[str], Buffer]
+) -> Iterator[Buffer]:
+    """A file in pieces: the header, then the bytes that ``data`` gives for each name, asked for one after the other."""
+    first, order = header(layouts, metadata)
+    yield first
+    for name in order:
+        yield data(name)
+
+
 def unpack(data: bytes | bytearray | memoryview) -> Contents:
     """Read a file: nothing is copied, and nothing outside of ``data`` is claimed.
 
@@ -80,7 +95,7 @@ def unpack(data: bytes | bytearray | memoryview) -> Contents:
     """
     try:
         return _unpack(memoryview(data))
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
         raise CorruptBlobError(f"not a safetensors file: {error}") from None
 
 
@@ -106,6 +121,8 @@ def _entries(entries: Mapping[str, Any]) -> Iterator[tuple[str, tuple[Layout, in
         shape, (begin, end) = tuple(entry["shape"]), entry["data_offsets"]
         if any(type(number) is not int or number < 0 for number in (*shape, begin, end)):
             raise ValueError(f"{name} has a shape or an offset that is not a whole number")
+        if len(shape) > _MOST_AXES:
+            raise ValueError(f"{name} has {len(shape)} axes")
         layout = Layout(str(entry["dtype"]), shape)
         if layout.dtype not in ITEM_BYTES or layout.size != end - begin:
             raise ValueError(f"{name} is {layout} in {end - begin} bytes")
@@ -119,32 +136,32 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return names
 
 
-def check_fit(stored: Mapping[str, Layout], target: Mapping[str, Layout]) -> None:
-    """Compare a file with the model that it is to go into.
+def check_fit(stored: Mapping[str, Layout], target: Mapping[str, Layout], what: str = "weights") -> None:
+    """Compare a file with the model (or optimiser) that it is to go into.
 
     Raises:
         MismatchError: Names that only one side has, or a tensor whose dtype or shape differs; says both sides.
     """
     if missing := [name for name in target if name not in stored]:
-        raise _different_names(stored, target, missing, [name for name in stored if name not in target])
+        raise _different_names(stored, target, missing, [name for name in stored if name not in target], what)
     if extra := [name for name in stored if name not in target]:
-        raise _different_names(stored, target, [], extra)
+        raise _different_names(stored, target, [], extra, what)
     differing = [name for name in target if stored[name] != target[name]]
     if differing:
         lines = [f"{name}: stored {stored[name]}, in the model {target[name]}" for name in differing]
         raise MismatchError(
-            f"the weights do not fit the model: {_few(lines)}", "Build it with the arguments that are in the record."
+            f"the {what} do not fit the model: {_few(lines)}", "Build it with the arguments that are in the record."
         )
 
 
 def _different_names(
-    stored: Mapping[str, Layout], target: Mapping[str, Layout], missing: list[str], extra: list[str]
+    stored: Mapping[str, Layout], target: Mapping[str, Layout], missing: list[str], extra: list[str], what: str
 ) -> MismatchError:
     sides = [f"only in the model: {_few(f'{name} {target[name]}' for name in missing)}"] if missing else []
     sides += [f"only stored: {_few(f'{name} {stored[name]}' for name in extra)}"] if extra else []
     hint = f" ({missing[0]}: {nearest(missing[0], extra)})" if missing and extra else ""
     return MismatchError(
-        f"the weights and the model have different names; {'; '.join(sides)}{hint}",
+        f"the {what} and the model have different names; {'; '.join(sides)}{hint}",
         "Load into a model of the class that was saved.",
     )
 

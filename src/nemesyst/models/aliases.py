@@ -1,79 +1,166 @@
 """Moving aliases: each move is one transaction and one record, and the records are a linear history.
 
+What an alias means stands in its own document, from which moves are made, and in that of the version, where readers
+find it; both change in one transaction.
+
 A transaction reads first and writes last: if its process is killed, the server keeps what it wrote locked until the
 transaction is too old (60 s by default), so the less time passes between the first write and the commit, the better.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from nemesyst.errors import SettingsError, UnknownModelError
-from nemesyst.models.records import Move, move_of, user
-from nemesyst.models.reference import LATEST, check_alias
+from nemesyst.database import update_all
+from nemesyst.errors import ModelError, SettingsError, UnknownModelError
+from nemesyst.models.catalogue import at
+from nemesyst.models.environment import user
+from nemesyst.models.records import HEAVY, Document, Move, move_of, version_of
+from nemesyst.models.reference import LATEST, Reference, check_alias
 
 if TYPE_CHECKING:
-    from nemesyst.database import Connection
-    from nemesyst.models.catalogue import Catalogue, Document
-    from nemesyst.models.reference import Reference
+    from collections.abc import Mapping, Sequence
+
+    from nemesyst.models.store import Store
     from nemesyst.types import Version
 
+AT_ONCE = 1000
+"""Moves of one transaction at most."""
 
-def promote(connection: Connection, catalogue: Catalogue, ref: Reference, alias: str, why: str | None) -> Version:
-    """Let ``alias`` mean the version that ``ref`` means at this moment, and return it.
+_NEW: Document = {"number": None, "moves": 0, "promotion": None}
+"""What an alias is before its first move."""
+
+ANY = object()
+"""Whatever the alias means at this moment."""
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """A move that is to be made.
+
+    Attributes:
+        ref: The version.
+        alias: What is to mean it.
+        why: The reason, for the history.
+        evidence: What a gate found; JSON values.
+        expected: Number that the alias must still mean (None: nothing yet), or ``ANY``.
+    """
+
+    ref: Reference
+    alias: str
+    why: str | None = None
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    expected: Any = ANY
+
+    @property
+    def key(self) -> Document:
+        """The query of the alias."""
+        return {**at(self.ref), "alias": self.alias}
+
+
+class _Moving(NamedTuple):
+    """One move, with what the alias was before and which promotion holds since."""
+
+    key: Document
+    now: Document
+    move: Document
+    promotion: int | None
+
+
+def promote(store: Store, asked: Sequence[Promotion]) -> list[Version]:
+    """Let aliases mean versions: all of the moves, or none.
 
     Each promotion remembers the one below it (``below``), so that rollbacks go further back each time.
+
+    Raises:
+        ModelError: An alias no longer means what was expected of it.
     """
-    check_alias(alias)
+    catalogue = store.catalogue
+    for each in asked:
+        check_alias(each.alias)
+    if len({tuple(each.key.values()) for each in asked}) != len(asked):
+        raise SettingsError("an alias is to be moved twice in one call", "Name each model and alias once.")
     catalogue.prepare()
 
-    def work(session: Any) -> Version:
-        version = catalogue.version(ref, session)
-        number = version.number
-        key = {"name": ref.name, "entity": ref.entity, "alias": alias}
-        now = catalogue.aliases.find_one(key, session=session) or {"number": None, "moves": 0, "promotion": None}
-        if now["number"] != number:
-            move = {**_move("promote", now, number, why), "below": now["promotion"]}
-            _record(catalogue, key, move, promotion=move["move"], session=session)
-        return _named(version, alias)
+    def work(session: Any) -> list[Version]:
+        moved: list[Version] = []
+        moves: list[_Moving] = []
+        heads = _heads(store, asked, session)
+        documents = catalogue.find_all([each.ref for each in asked], session)
+        for each, document in zip(asked, documents, strict=True):
+            version = version_of(document)
+            now = heads.get(tuple(each.key.values()), _NEW)
+            _check_expected(each, now)
+            if now["number"] != version.number:
+                about = {"why": each.why} | ({"evidence": dict(each.evidence)} if each.evidence else {})
+                move = {**_move("promote", now, version.number), **about, "below": now["promotion"]}
+                moves.append(_Moving(each.key, now, move, move["move"]))
+            moved.append(replace(version, aliases=tuple(sorted({*version.aliases, each.alias}))))
+        _record(store, moves, session)
+        return moved
 
-    return connection.transaction(f"promote {ref} to {alias}", work)
+    doing = f"promote {asked[0].ref} to {asked[0].alias}" if len(asked) == 1 else f"promote {len(asked)} versions"
+    return store.connection.transaction(doing, work)
 
 
-def rollback(connection: Connection, catalogue: Catalogue, ref: Reference, why: str | None) -> Version:
-    """Let an alias mean again what it meant before its last promotion that still holds.
+def rollback(store: Store, ref: Reference, why: str | None) -> Version:
+    """Let an alias mean again what it meant before its last promotion that still holds; versions deleted since do not.
 
     Raises:
         UnknownModelError: The alias does not exist, or never meant anything earlier.
     """
     _require_alias(ref)
+    catalogue = store.catalogue
     catalogue.prepare()
 
     def work(session: Any) -> Version:
         now = catalogue.alias(ref, session)
-        key = {"name": ref.name, "entity": ref.entity, "alias": ref.selector}
-        undone = catalogue.promotions.find_one({**key, "move": now["promotion"]}, session=session)
-        if undone is None or undone["from"] is None:
+        if now["number"] is None:
+            catalogue.find(ref, session)  # raises
+        key = {**at(ref), "alias": ref.selector}
+        undone, target = _before(store, key, now, session)
+        if undone is None or target is None:
             raise UnknownModelError(
                 f"{ref} means version {now['number']} and meant nothing before",
                 f"Promote the version that you want: nemesyst models promote '{ref.path}@N' {ref.selector}",
             )
-        target = int(undone["from"])
-        version = catalogue.version(replace(ref, selector=target), session)
-        move = {**_move("rollback", now, target, why), "undoes": undone["move"]}
-        _record(catalogue, key, move, promotion=undone["below"], session=session)
-        return _named(version, str(ref.selector))
+        move = {**_move("rollback", now, target.number), "why": why, "undoes": undone["move"]}
+        _record(store, [_Moving(key, now, move, undone["below"])], session)
+        return replace(target, aliases=tuple(sorted({*target.aliases, str(ref.selector)})))
 
-    return connection.transaction(f"roll back {ref}", work)
+    return store.connection.transaction(f"roll back {ref}", work)
 
 
-def history(catalogue: Catalogue, ref: Reference) -> list[Move]:
+def remove(store: Store, ref: Reference, alias: str, why: str | None, session: Any) -> None:
+    """Let an alias mean nothing any more, as its version is deleted in the same transaction."""
+    key = {**at(ref), "alias": alias}
+    now = _head(store, key, session)
+    move = {**_move("remove", now, None), "why": why, "below": None}
+    _record(store, [_Moving(key, now, move, None)], session)
+
+
+def history(store: Store, ref: Reference) -> list[Move]:
     """Every move of an alias, the first one first."""
     _require_alias(ref)
-    catalogue.alias(ref)
-    key = {"name": ref.name, "entity": ref.entity, "alias": ref.selector}
-    return [move_of(document) for document in catalogue.promotions.find(key, sort=[("move", 1)])]
+    store.catalogue.alias(ref)
+    key = {**at(ref), "alias": ref.selector}
+    return [move_of(document) for document in store.catalogue.promotions.find(key, sort=[("move", 1)])]
+
+
+def _before(store: Store, key: Document, now: Document, session: Any) -> tuple[Document | None, Version | None]:
+    """The last promotion that still holds and was from a version that is still there, and that version."""
+    promotion = now["promotion"]
+    while promotion is not None:
+        undone = store.catalogue.promotions.find_one({**key, "move": promotion}, session=session)
+        if undone is None or undone["from"] is None:
+            break
+        wanted = {"name": key["name"], "entity": key["entity"], "number": undone["from"]}
+        found = store.catalogue.versions.find_one(wanted, HEAVY, session=session)
+        if found is not None:
+            return undone, version_of(found)
+        promotion = undone["below"]
+    return None, None
 
 
 def _require_alias(ref: Reference) -> None:
@@ -81,17 +168,53 @@ def _require_alias(ref: Reference) -> None:
         raise SettingsError(f"{ref} names no alias, and only an alias has a history", f"Write {ref.path}@champion.")
 
 
-def _named(version: Version, alias: str) -> Version:
-    return replace(version, aliases=tuple(sorted({*version.aliases, alias})))
+def _check_expected(asked: Promotion, now: Document) -> None:
+    if asked.expected is not ANY and now["number"] != asked.expected:
+        path = f"{asked.ref.path}@{asked.alias}"
+        raise ModelError(
+            f"{path} means version {now['number']} by now, and meant {asked.expected} when it was compared",
+            "Compare again with what it means now.",
+        )
 
 
-def _move(kind: str, now: Document, target: int, why: str | None) -> Document:
-    return {"move": now["moves"] + 1, "kind": kind, "from": now["number"], "to": target, "who": user(), "why": why}
+def _heads(store: Store, asked: Sequence[Promotion], session: Any) -> dict[tuple[Any, ...], Document]:
+    """What the aliases mean now, by name, entity and alias."""
+    entities: dict[tuple[str, str], list[str | None]] = {}
+    for each in asked:
+        entities.setdefault((each.ref.name, each.alias), []).append(each.ref.entity)
+    return {
+        (name, found["entity"], alias): found
+        for (name, alias), wanted in entities.items()
+        for found in store.catalogue.aliases.find(
+            {"name": name, "entity": {"$in": wanted}, "alias": alias}, session=session
+        )
+    }
 
 
-def _record(catalogue: Catalogue, key: Document, move: Document, *, promotion: int | None, session: Any) -> None:
+def _head(store: Store, key: Document, session: Any) -> Document:
+    return store.catalogue.aliases.find_one(key, session=session) or _NEW
+
+
+def _move(kind: str, now: Document, target: int | None) -> Document:
+    return {"move": now["moves"] + 1, "kind": kind, "from": now["number"], "to": target, "who": user()}
+
+
+def _record(store: Store, moving: Sequence[_Moving], session: Any) -> None:
+    """Write moves down: in the history, in the aliases' documents, in the versions' documents."""
+    if not moving:
+        return
+    catalogue = store.catalogue
     filled = {"$currentDate": {"when": True}}  # the server's clock
-    own = {**key, "move": move.pop("move")}
-    catalogue.promotions.update_one(own, {"$setOnInsert": move, **filled}, upsert=True, session=session)
-    now = {"number": move["to"], "moves": own["move"], "promotion": promotion}
-    catalogue.aliases.update_one(key, {"$set": now}, upsert=True, session=session)
+    history, heads, gone, come = [], [], [], []
+    for key, now, move, promotion in moving:
+        rest = {name: value for name, value in move.items() if name != "move"}
+        history.append(({**key, "move": move["move"]}, {"$setOnInsert": rest, **filled}))
+        heads.append((key, {"$set": {"number": move["to"], "moves": move["move"], "promotion": promotion}}))
+        path = {"name": key["name"], "entity": key["entity"]}
+        if now["number"] is not None:
+            gone.append(({**path, "number": now["number"]}, {"$pull": {"aliases": key["alias"]}}))
+        if move["to"] is not None:
+            come.append(({**path, "number": move["to"]}, {"$addToSet": {"aliases": key["alias"]}}))
+    update_all(catalogue.promotions, history, session, upsert=True)
+    update_all(catalogue.aliases, heads, session, upsert=True)
+    update_all(catalogue.versions, [*gone, *come], session)

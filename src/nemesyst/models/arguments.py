@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 _LARGEST = 2**63
 
+_PLAIN: dict[type, tuple[type, ...]] = {
+    int: (int,), float: (int, float), str: (str,), bool: (bool,), list: (list,), dict: (dict,)
+}  # fmt: skip
+"""Annotations whose values are checked, and the types that fit them."""
+
 
 def check_metrics(metrics: Mapping[str, Any] | None) -> dict[str, float]:
     """The metrics as plain floats; NaN is one, infinity is not.
@@ -50,6 +55,30 @@ def check_args(args: Mapping[str, Any] | None, field: str = "args") -> dict[str,
     """
     args = _mapping(field, args)
     return {_key(field, name): _json(f"{field}[{name!r}]", value) for name, value in args.items()}
+
+
+def check_tags(tags: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The tags: text, numbers, booleans or None by name.
+
+    Raises:
+        SettingsError: A name or a value does not fit; names it.
+    """
+    found = check_args(tags, "tags")
+    for name, value in found.items():
+        if isinstance(value, list | dict):
+            raise SettingsError(f"tags[{name!r}] is a {type(value).__name__}", "A tag is one text, number or boolean.")
+    return found
+
+
+def check_text(field: str, value: object) -> str | None:
+    """A text, or None.
+
+    Raises:
+        SettingsError: It is something else.
+    """
+    if value is not None and not isinstance(value, str):
+        raise SettingsError(f"{field}={value!r} is no text", f"Write {field}='...'.")
+    return value
 
 
 def _json(where: str, value: Any) -> Any:
@@ -115,19 +144,23 @@ def name_of(build: Callable[..., Any] | None) -> str | None:
 
 
 def check_build(build: Callable[..., Any], args: Mapping[str, Any], ref: str) -> None:
-    """Compare arguments with the signature of the function that is to take them.
+    """Compare arguments with the signature of the function that is to take them: names, and types where they are plain.
 
     Raises:
-        ModelError: One is missing or unknown; names it.
+        ModelError: One is missing, unknown or of another type; names it.
     """
     try:
         signature = inspect.signature(build)
     except (TypeError, ValueError):
         return  # a built-in type without a signature: calling it will tell
+    given = f"{ref}: build={name_of(build)}{signature} does not fit the recorded arguments {dict(args)}"
+    remedy = "Give a build function that takes the recorded arguments by name."
     try:
         signature.bind(**args)
     except TypeError as error:
-        raise ModelError(
-            f"{ref}: build={name_of(build)}{signature} does not fit the recorded arguments {dict(args)}: {error}",
-            "Give a build function that takes the recorded arguments by name.",
-        ) from None
+        raise ModelError(f"{given}: {error}", remedy) from None
+    for name, value in args.items():
+        annotation = signature.parameters[name].annotation if name in signature.parameters else None
+        kind = next((kind for kind in _PLAIN if annotation in (kind, kind.__name__)), None)
+        if kind is not None and (not isinstance(value, _PLAIN[kind]) or (isinstance(value, bool) and kind is not bool)):
+            raise ModelError(f"{given}: {name} is {value!r}, which is no {kind.__name__}", remedy)

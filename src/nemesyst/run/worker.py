@@ -114,7 +114,7 @@ def _run(path: Path, job: Mapping[str, Any], wire: Wire) -> Any:
     settings = load_settings(job["settings"])
     stage = load_script(path).stage(job["name"])
     with connect_settings(settings) as hub:
-        return work(hub, stage, settings.args, wire)
+        return work(hub, stage, settings.args, wire, path)
 
 
 def _text(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 from nemesyst.stages.arguments import arguments_of, check_known
 from nemesyst.stages.context import Progress, Run
 from nemesyst.stages.declare import Learner, Predictor, Stage, Trained, Wrangler, learner, predictor, stage_of, wrangler
+from nemesyst.stages.replaying import Replay, replay
 from nemesyst.stages.scripts import Script, load_script, script_line
 from nemesyst.stages.work import Outcome, work
 
@@ -11,6 +12,7 @@ __all__ = [
     "Outcome",
     "Predictor",
     "Progress",
+    "Replay",
     "Run",
     "Script",
     "Stage",
@@ -21,6 +23,7 @@ __all__ = [
     "learner",
     "load_script",
     "predictor",
+    "replay",
     "script_line",
     "stage_of",
     "work",

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nemesyst.errors import ScriptError
+from nemesyst.models import Curves
 
 if TYPE_CHECKING:
     import numpy as np
 
     from nemesyst.feed import BoundFeed
     from nemesyst.hub import Hub
-    from nemesyst.types import Batch
+    from nemesyst.types import Batch, Version
 
 
 class Progress(Protocol):
@@ -60,6 +61,9 @@ class Run:
         args: The arguments that the function was called with.
         seed: Seed of the feed, for whatever else is drawn.
         bound: The learner's or the model's feed, or None; the function asks for :attr:`feed`.
+        parent: The version that a learner goes on from, or None; load it with ``run.hub.models.load(run.parent.ref,
+            into=net, optimizer=optimizer)``.
+        curves: What was logged, in buckets.
         rank: Number of this worker; 0.
         world_size: Workers that train together; 1.
     """
@@ -70,6 +74,8 @@ class Run:
     version: str | None = None
     args: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
+    parent: Version | None = None
+    curves: Curves = field(default_factory=Curves)
     rank: int = 0
     world_size: int = 1
     progress: Progress = field(default_factory=Silent)
@@ -108,6 +114,7 @@ class Run:
             numbers = {name: float(value) for name, value in values.items()}
         except (TypeError, ValueError):
             raise ScriptError(f"run.log({values!r}): a value is no number", "Log floats, ints or 0-d arrays.") from None
+        self.curves.add(numbers, step)
         self.progress.values(numbers, step)
 
     def predict(self, batch: Batch | np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -34,11 +34,17 @@ class Trained:
         model: A model of any supported framework.
         metrics: Numbers, such as ``{"accuracy": 0.98}``.
         args: Arguments that rebuild it, as JSON values; None: those that the learner ran with.
+        optimizer: Its optimiser, whose state is stored too, so that training can go on from this version.
+        also: Other forms to store, such as ``"onnx"``.
+        tags: Names and values to find it by.
     """
 
     model: Any
     metrics: Mapping[str, float] | None = None
     args: Mapping[str, Any] | None = None
+    optimizer: Any = None
+    also: str | Sequence[str] = ()
+    tags: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,8 @@ class Learner(Stage):
     model: str
     alias: str | None = None
     build: Callable[..., Any] | None = None
+    parent: str | None = None
+    text: str | None = None
 
 
 @dataclass(frozen=True)
@@ -115,6 +123,8 @@ def learner(
     model: str,
     promote: str | None = None,
     build: Callable[..., Any] | None = None,
+    parent: str | None = None,
+    text: str | None = None,
 ) -> Callable[[Function], Function]:
     """Declare ``function(run, ...)`` as one that trains on a feed and returns or yields :class:`Trained`.
 
@@ -123,6 +133,9 @@ def learner(
         model: Name that the model is stored under.
         promote: Alias that each new version is given, such as ``"champion"``.
         build: Function that makes the untrained model; its arguments are recorded with the version.
+        parent: Version to go on from, with its scale: ``"@champion"`` of the same model (none yet: from the start),
+            or another reference; ``run.parent`` in the function.
+        text: What the model is for, for its card.
     """
     spec = Feed(feed) if isinstance(feed, str) else feed
     if not isinstance(spec, Feed):
@@ -132,8 +145,10 @@ def learner(
     Reference.parse_target(model)
     if promote is not None:
         check_alias(promote)
+    if parent is not None:
+        Reference.parse(model + parent if parent.startswith("@") else parent)
     _check_build("learner", build)
-    return lambda function: _declare(Learner(function, spec, model, promote, build))
+    return lambda function: _declare(Learner(function, spec, model, promote, build, parent, text))
 
 
 def predictor(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -11,17 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nemesyst.database import STAMP
-from nemesyst.errors import FeedError, ScriptError
+from nemesyst.errors import ScriptError
 from nemesyst.frameworks import adapter_named
 from nemesyst.stages.arguments import arguments_of
 from nemesyst.stages.context import Progress, Run, Silent
-from nemesyst.stages.declare import Learner, Predictor, Stage, Trained, Wrangler
+from nemesyst.stages.declare import Learner, Predictor, Stage, Wrangler
+from nemesyst.stages.learning import learn
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from pathlib import Path
 
     from nemesyst.hub import Hub
-    from nemesyst.types import Batch, PutReport, Version
+    from nemesyst.types import Batch, PutReport
 
 
 _OWN = {"_id", STAMP, "job", "source", "model"}
@@ -47,7 +47,13 @@ class Outcome:
     seconds: float = 0.0
 
 
-def work(hub: Hub, stage: Stage, settings: Mapping[str, Any], progress: Progress | None = None) -> Outcome:
+def work(
+    hub: Hub,
+    stage: Stage,
+    settings: Mapping[str, Any],
+    progress: Progress | None = None,
+    script: Path | None = None,
+) -> Outcome:
     """Run one stage's function to its end and store what it yields.
 
     Args:
@@ -55,6 +61,7 @@ def work(hub: Hub, stage: Stage, settings: Mapping[str, Any], progress: Progress
         stage: What to run.
         settings: Values for the function's arguments.
         progress: Who is told how it goes.
+        script: The file that the stage stands in, for the record.
 
     Raises:
         NemesystError: What the user can mend; exceptions of the function itself pass through.
@@ -64,7 +71,7 @@ def work(hub: Hub, stage: Stage, settings: Mapping[str, Any], progress: Progress
     if isinstance(stage, Wrangler):
         summary, details = _wrangle(run, stage)
     elif isinstance(stage, Learner):
-        summary, details = _learn(run, stage)
+        summary, details = learn(run, stage, script)
     elif isinstance(stage, Predictor):
         summary, details = _infer(run, stage)
     else:
@@ -99,74 +106,6 @@ def _wrangle(run: Run, stage: Wrangler) -> tuple[str, dict[str, Any]]:
 
 def _rejected(report: PutReport) -> str:
     return f", {report.rejected:,} rejected, see {report.collection}.rejected" if report.rejected else ""
-
-
-def _learn(run: Run, stage: Learner) -> tuple[str, dict[str, Any]]:
-    run.hub.models.check_writable(f"learn {stage.model}")
-    run.bound = run.hub.feed(stage.feed).watched(run.progress.rows)
-    run.model = stage.model
-    run.seed = stage.feed.seed
-    versions: list[Version] = []
-    for trained in _results(stage, stage.function(run, **run.args)):
-        _check_rows(run, stage)
-        version = run.hub.models.save(
-            trained.model,
-            stage.model,
-            feed=run.feed,
-            build=stage.build,
-            args=_rebuilding(run, stage, trained),
-            metrics=dict(trained.metrics or {}),
-            learner={"function": stage.name, "args": dict(run.args)},
-        )
-        if stage.alias is not None:
-            run.hub.models.promote(version.ref, stage.alias, why=f"trained by {stage.name}")
-        versions.append(version)
-    if not versions:
-        raise ScriptError(f"{stage.name} trained nothing", "Return or yield nm.Trained(model, metrics={...}).")
-    return _saved(stage, versions), {"versions": [_brief(version) for version in versions]}
-
-
-def _check_rows(run: Run, stage: Learner) -> None:
-    """Refuse a model that learned from nothing."""
-    rows = run.feed.rows
-    if rows and not any(rows.values()):
-        raise FeedError(
-            f"{stage.name}: its feed of {stage.feed.collection} gave no row, so nothing was learned or saved",
-            "Check the pipeline and the split; the hash of a field with few values may leave a part empty.",
-        )
-
-
-def _rebuilding(run: Run, stage: Learner, trained: Trained) -> dict[str, Any]:
-    """Arguments that make such a model again: those given, else those of the run that the build function takes."""
-    if trained.args is not None:
-        return dict(trained.args)
-    if stage.build is None:
-        return dict(run.args)
-    return {name: value for name, value in run.args.items() if name in inspect.signature(stage.build).parameters}
-
-
-def _results(stage: Learner, result: Any) -> Iterator[Trained]:
-    for trained in result if inspect.isgenerator(result) else (result,):
-        if not isinstance(trained, Trained):
-            raise ScriptError(
-                f"{stage.name} gave {type(trained).__name__}, expected nm.Trained",
-                "Return or yield nm.Trained(model, metrics={...}).",
-            )
-        for name in ("metrics", "args"):
-            if not isinstance(getattr(trained, name), Mapping | None):
-                raise ScriptError(f"{stage.name}: nm.Trained({name}=...) is no dict", f"Write {name}={{...}}.")
-        yield trained
-
-
-def _saved(stage: Learner, versions: Sequence[Version]) -> str:
-    shown = ", ".join(version.ref for version in versions)
-    metrics = ", ".join(f"{name} {value:.4g}" for name, value in versions[-1].metrics.items())
-    alias = f", promoted to {stage.alias}" if stage.alias else ""
-    return f"saved {shown}{alias}{f' ({metrics})' if metrics else ''}"
-
-
-def _brief(version: Version) -> dict[str, Any]:
-    return {"ref": version.ref, "digest": version.digest, "size": version.size, "metrics": dict(version.metrics)}
 
 
 def _infer(run: Run, stage: Predictor) -> tuple[str, dict[str, Any]]:

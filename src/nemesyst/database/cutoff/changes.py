@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 NAMED = 100
 """Ids of a kind of change that are named."""
+_FIRST, _LETTERS = 3, 60
+"""Of those, how many of a kind a ``repr`` shows, and how much of each."""
 _DISTINCT = 100_000
 """Rows that are counted once however often they change; those above are counted at each change."""
 
@@ -40,6 +42,17 @@ class Changes:
     deleted: int
     ids: dict[str, list[Any]]
     until: Timestamp | None
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{getattr(self, kind):,} {kind}" for kind in ("inserted", "updated", "replaced", "deleted"))
+        first = [f"{kind} {', '.join(_shown(each) for each in ids[:_FIRST])}" for kind, ids in self.ids.items() if ids]
+        known = "" if self.until is not None else ", none known"
+        return f"<changes since the cutoff: {counts}{known}{'; first: ' if first else ''}{'; '.join(first)}>"
+
+
+def _shown(identity: Any) -> str:
+    text = repr(identity)
+    return text if len(text) <= _LETTERS else f"{text[:_LETTERS]}..."
 
 
 class Tally:

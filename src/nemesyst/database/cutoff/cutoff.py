@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from bson.timestamp import Timestamp
@@ -13,8 +14,9 @@ from nemesyst.database.cutoff.changes import Changes
 from nemesyst.database.cutoff.ids import Ids
 from nemesyst.database.cutoff.kept import Kept, joined
 from nemesyst.database.cutoff.origin import Origin, origin
+from nemesyst.database.cutoff.others import CheckedRead, Others
 from nemesyst.database.cutoff.patience import PATIENCE
-from nemesyst.database.cutoff.read import Command, CutoffRead
+from nemesyst.database.cutoff.read import Command
 from nemesyst.database.cutoff.stream import LostError, Stream
 from nemesyst.database.cutoff.times import present_time
 from nemesyst.database.raw.reader import FIRST_ROWS
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
     from nemesyst.database.connection import Connection
     from nemesyst.database.cutoff.rate import RateLimit
+    from nemesyst.database.cutoff.read import CutoffRead
 
 SOON = 3600
 """Until so many s after the cutoff the change stream is tried before kept exclusions; later it has much to catch up."""
@@ -43,7 +46,11 @@ class Cutoff:
       were updated since have their new values, deleted ones lack: see :meth:`changes`. A ``$lookup`` sees the snapshot.
     - ``stamp``: the oplog begins later, or more than 3,000,000 rows came since: a snapshot of the rows that are stamped
       up to the cutoff, without the kept exclusions. Rows that were replaced since lack, too.
-    - ``plain``: views, time-series and capped collections and standalone servers: the rows of now.
+    - ``plain``: time-series and capped collections and standalone servers, and views when their history is gone: the
+      rows of now.
+
+    Other collections that a pipeline looks into are read at the same time as its own. Once that is not the cutoff, they
+    must be as they were, or the read ends with an error that says so.
 
     Threads may share it. It goes into another process as :meth:`as_dict`.
 
@@ -86,6 +93,9 @@ class Cutoff:
         self._origin: Origin | None = None
         self._stream: Stream | None = None
         self._lifetime: int | None = None
+        self._others = Others(
+            connection, database, collection, partial(Stream, cutoff=time, read_preference=read_preference)
+        )
 
     @classmethod
     def from_dict(
@@ -134,7 +144,7 @@ class Cutoff:
         were given are skipped. Rows come with their ``_id`` unless nothing can be excluded, so project none away.
         With ``now`` the rows of now are read, with the same patience.
         """
-        return CutoffRead(self, Command(find, tuple(stages), options, first_rows, batch_bytes, ahead, now))
+        return CheckedRead(self, Command(find, tuple(stages), options, first_rows, batch_bytes, ahead, now))
 
     @property
     def way(self) -> str:
@@ -178,7 +188,7 @@ class Cutoff:
 
     def catch_up(self) -> None:
         """Follow the changes up to now, if that is possible: what was under way at the cutoff is then :meth:`kept`."""
-        if self.way == "plain" or "stream" in self._causes:
+        if self.way == "plain" or "stream" in self._causes or (self._origin and self._origin.kind == "view"):
             return
         try:
             self.stream().advance(present_time(self.connection, self.database, patience=self.patience))
@@ -210,10 +220,21 @@ class Cutoff:
                 "Bind the feed again: the rows of the cutoff are gone.",
             )
 
+    def check_others(self, stages: Sequence[Mapping[str, Any]]) -> None:
+        """Refuse what stages have read at another time than the cutoff, if they looked into what has changed since.
+
+        Raises:
+            FeedError: A collection has changed, or nobody can tell whether it has.
+        """
+        if not self.connection.server.transactions:  # it knows no cutoff: everything is as it is
+            return
+        self._others.check(stages, view=self._origin is not None and self._origin.kind == "view")
+
     def close(self) -> None:
-        """Close the change stream; what it has found stays known."""
+        """Close the change streams; what they have found stays known."""
         with self._lock:
             self._end_stream()
+        self._others.close()
 
     def __enter__(self) -> Self:
         return self
@@ -230,7 +251,8 @@ class Cutoff:
         else:
             self.check_same()
         if found.kind in ("view", "timeseries", "capped") or not self.connection.server.transactions:
-            self._ways = ["plain"]
+            told = found.kind == "view" and self.connection.server.transactions
+            self._ways = ["history", "plain"] if told else ["plain"]
             return
         self._ways = ["history", "stream", "stamp"]
         if self._known and self._known.settled:

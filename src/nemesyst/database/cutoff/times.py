@@ -30,8 +30,11 @@ _NO_RIGHT = 13
 _AHEAD = 2.0
 """How far in the future, in s, a moment may be: the rest of its second, and clocks that differ a little."""
 _MOST = 2**32 - 1
+_LETTERS = 100
 _DOING = "asking the database for its time"
 _FORMS = 'Give a datetime, an ISO text such as "2026-01-31T12:00:00Z", seconds since 1970, or a cluster time.'
+_NAIVE = " A moment without a zone is taken for UTC: give datetime.now().astimezone(), or +02:00 behind a text."
+"""What whoever is some hours off should know."""
 
 
 def number(time: Timestamp) -> int:
@@ -153,38 +156,64 @@ def as_time(value: Any, connection: Connection, database: str | None = None) -> 
     if value is None:
         return now
     if isinstance(value, list | tuple) and len(value) == 2 and all(type(each) is int for each in value):
-        value = Timestamp(*value)  # as a lineage has it
+        value = _pair(*value)
     if isinstance(value, Timestamp):
         time = value
     else:
         seconds = _seconds(value)
         if not 0 < seconds < _MOST:
-            raise FeedError(f"as_of: {value!r} lies outside of the years 1970 to 2106", _FORMS)
+            forms = _FORMS + (" These may be milliseconds." if 0 < seconds / 1000 < _MOST else "")
+            raise FeedError(f"as_of: {_shown(value)} lies outside of the years 1970 to 2106", forms)
         time = Timestamp(math.ceil(seconds), 0)
     if number(time) <= 0:
-        raise FeedError(f"as_of: {value!r} is before any write", _FORMS)
+        raise FeedError(f"as_of: {_shown(value)} is before any write", _FORMS)
     while number(time) > number(now):
         if time.time - now.time > _AHEAD:
             told = datetime.fromtimestamp(now.time, UTC).isoformat()
-            raise FeedError(f"as_of: {value!r} lies in the future: the server's time is {told}", "Leave as_of out.")
+            given = datetime.fromtimestamp(time.time, UTC).isoformat()
+            raise FeedError(
+                f"as_of: {given} lies in the future: the server's time is {told}",
+                "Leave as_of out for the rows of now." + (_NAIVE if _is_naive(value) else ""),
+            )
         clock.sleep(0.05)
         now = present_time(connection, database, fresh=True)
     return time
+
+
+def _pair(seconds: int, count: int) -> Timestamp:
+    """A cluster time as a lineage has it."""
+    if not (0 <= seconds <= _MOST and 0 <= count <= _MOST):
+        raise FeedError(f"as_of: {[seconds, count]} is no cluster time", _FORMS)
+    return Timestamp(seconds, count)
 
 
 def _seconds(value: Any) -> float:
     """Seconds since 1970 of a moment in any of its forms."""
     if isinstance(value, np.datetime64) and not np.isnat(value):
         value = value.astype("datetime64[us]").item()
+    if isinstance(value, datetime) and value != value:  # noqa: PLR0124 - the NaT of pandas
+        raise FeedError(f"as_of: {value!r} is no moment", _FORMS)
     if isinstance(value, str):
         try:
             value = datetime.fromisoformat(value.strip())
         except ValueError:
-            raise FeedError(f"as_of: {value!r} is not an ISO date and time", _FORMS) from None
+            raise FeedError(f"as_of: {_shown(value)} is not an ISO date and time", _FORMS) from None
     if isinstance(value, date) and not isinstance(value, datetime):
         value = datetime(value.year, value.month, value.day, tzinfo=UTC)
     if isinstance(value, datetime):
         return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
     if isinstance(value, int | float | np.number) and not isinstance(value, bool) and math.isfinite(value):
         return float(value)
-    raise FeedError(f"as_of: {value!r} of type {type(value).__name__} is no moment", _FORMS)
+    raise FeedError(f"as_of: {_shown(value)} of type {type(value).__name__} is no moment", _FORMS)
+
+
+def _is_naive(value: Any) -> bool:
+    """Whether a user may have meant another zone than UTC."""
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value.strip())
+    return isinstance(value, np.datetime64) or (isinstance(value, datetime) and value.tzinfo is None)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _LETTERS else f"{text[:_LETTERS]}..."

@@ -10,13 +10,14 @@ import fcntl
 import os
 import re
 import signal
+import threading
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 SHARED = fcntl.LOCK_SH
 EXCLUSIVE = fcntl.LOCK_EX
@@ -28,6 +29,9 @@ _EXITING = 0x4
 
 _passing: set[int] = set()
 """Descriptors that a forked child must not keep: it would hold a lock, or a pipe open, that it knows nothing of."""
+
+_forking = threading.RLock()
+"""Held during a fork, and while a descriptor is open but not yet, or no longer, among those."""
 
 
 def lock(path: Path, mode: int) -> int:
@@ -66,31 +70,42 @@ def lock_within(path: Path, mode: int, seconds: float) -> int | None:
 @contextmanager
 def briefly(path: Path) -> Iterator[int]:
     """Hold the exclusive lock inside a ``with``; a child forked meanwhile, or while waiting, does not keep it."""
-    descriptor = _open(path)
+    (descriptor,) = passed(lambda: (_open(path),))
     with passing(descriptor):
         fcntl.flock(descriptor, EXCLUSIVE)
         yield descriptor
 
 
+def passed(opened: Callable[[], tuple[int, ...]]) -> tuple[int, ...]:
+    """Open descriptors for :func:`passing`, so that no child is forked before they are known as such."""
+    with _forking:
+        descriptors = opened()
+        _passing.update(descriptors)
+    return descriptors
+
+
 @contextmanager
 def passing(descriptor: int) -> Iterator[None]:
-    """Close a descriptor at the end, and in every child that is forked meanwhile."""
-    _passing.add(descriptor)
+    """Close a descriptor of :func:`passed` at the end; every child that is forked meanwhile closes it, too."""
     try:
         yield
     finally:
-        _passing.discard(descriptor)
-        os.close(descriptor)
+        with _forking:
+            if descriptor in _passing:  # not in a child that was forked inside, which has closed it
+                _passing.discard(descriptor)
+                os.close(descriptor)
 
 
 def is_held(path: Path) -> bool:
     """Whether a process holds the file's exclusive lock; asking disturbs nobody else who asks."""
     if not path.exists():
         return False
-    descriptor = try_lock(path, SHARED)
-    if descriptor is None:
-        return True
-    os.close(descriptor)
+    (descriptor,) = passed(lambda: (_open(path),))
+    with passing(descriptor):
+        try:
+            fcntl.flock(descriptor, SHARED | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
     return False
 
 
@@ -151,11 +166,21 @@ def _open(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
+def _before_fork() -> None:
+    _forking.acquire()
+
+
+def _after_fork() -> None:
+    _forking.release()
+
+
 def _forget_in_child() -> None:
+    global _forking  # noqa: PLW0603 - the child's own: who holds the old one is not here to release it
+    _forking = threading.RLock()
     for descriptor in _passing:
         with suppress(OSError):
             os.close(descriptor)
     _passing.clear()
 
 
-os.register_at_fork(after_in_child=_forget_in_child)
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_forget_in_child)

@@ -22,6 +22,7 @@ from nemesyst.database.embedded.locks import (
     is_held,
     lock,
     lock_within,
+    passed,
     passing,
 )
 from nemesyst.database.embedded.reasons import why_away
@@ -215,7 +216,7 @@ def _supervise(place: Home, binary: Binary, cache_gb: float, port: int | None, s
     """Start the supervisor and wait until the server is writable."""
     from nemesyst.database.embedded.supervisor import Job
 
-    reader, writer = os.pipe()
+    reader, writer = passed(os.pipe)
     with passing(reader):
         with passing(writer):  # closed here once the supervisor has it, so that its end is the end of the answer
             job = Job(str(place.folder), str(binary.path), binary.version, port, cache_gb, starting, writer)

@@ -6,6 +6,7 @@ import threading
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,11 +29,12 @@ from nemesyst.feed.kept import KeptRows, first_rows, kept_bounds, materialised, 
 from nemesyst.feed.pipeline import fill
 from nemesyst.feed.plan import largest
 from nemesyst.feed.plan.store import Plan, Plans
-from nemesyst.feed.prepare import collect_texts, text_fields
+from nemesyst.feed.prepare import collect_texts, held_columns, text_fields
 from nemesyst.feed.rows import LiveRows
 from nemesyst.feed.sampling import Windowing
 from nemesyst.feed.source import Join, Source
 from nemesyst.feed.spec import digest_of
+from nemesyst.feed.together import together
 from nemesyst.feed.windows import Events
 
 if TYPE_CHECKING:
@@ -75,7 +77,6 @@ class _Binder:
     def __init__(self, place: Place, spec: Feed, asked: Asked) -> None:
         self.place, self.spec, self.asked = place, spec, asked
         self.target = Target(place, spec)
-        self.found: Sequence[Found] = self.target.check()
         self.plans = Plans(place.connection, place.state)
         self.keeping = Keeping(place.connection, place.state)
         if self.target.timeless and asked.as_of is not None:
@@ -86,7 +87,11 @@ class _Binder:
         # texts that were given codes before make other arrays of the same rows
         given = (asked.prepared or {}).get("categories")
         self.digest = self.target.digest if given is None else digest_of([self.target.digest, given])
-        self.time = self._time()
+        self.found: Sequence[Found]
+        self.time: Timestamp
+        self.found, (self.time, settled) = together(self.target.check, self._time)
+        if not settled:
+            self.time = self.plans.agreed(self.digest, place.database, self.time, partial(self._holds, self.time))
         # without a cluster time there is no plan that another process could share
         moment = uuid.uuid4() if self.target.timeless else (self.time.time, self.time.inc)
         self.key = xxhash.xxh3_128_hexdigest(f"{self.digest}:{moment}".encode())
@@ -96,27 +101,32 @@ class _Binder:
             end = datetime.fromtimestamp(self.time.time, UTC) + timedelta(seconds=1)
             self.stages = [{"$match": {self.target.series: {"$lt": end}}}, *self.stages]
 
-    def _time(self) -> Timestamp:
+    def _time(self) -> tuple[Timestamp, bool]:
+        """The cutoff, and whether it is settled: if not, it is now, and other processes may have come first."""
         connection, database = self.place.connection, self.place.database
         if self.asked.time is not None:
-            return as_time(self.asked.time, connection, database)  # refuses one that this server has not reached
+            return as_time(self.asked.time, connection, database), True  # refuses one that this server has not reached
         if self.asked.as_of is not None:
-            return as_time(self.asked.as_of, connection, database)
+            return as_time(self.asked.as_of, connection, database), True
         now = present_time(connection, database)
         if self.target.timeless:
-            return now
-
-        def holds(time: Timestamp) -> bool:
-            return unchanged(connection, database, self.target.collections, time, now, _PATIENCE)
-
+            return now, True
         latest = self.plans.latest(self.digest, database)
-        if latest is not None and latest.time is not None and holds(latest.time):
-            return latest.time
-        return self.plans.agreed(self.digest, database, now, holds)
+        if latest is not None and latest.time is not None and self._holds(now, latest.time):
+            return latest.time, True
+        return now, False
+
+    def _holds(self, now: Timestamp, time: Timestamp) -> bool:
+        """Whether nothing was written since another cutoff."""
+        place = self.place
+        return unchanged(place.connection, place.database, self.target.collections, time, now, _PATIENCE)
 
     def bound(self) -> Binding:
         cutoff = self._cutoff(self.target.collection)
-        way = approach(self.target) if self.known is None else Approach.from_dict(self.known.about["access"])
+        if self.known is None:
+            way, _ = together(lambda: approach(self.target), lambda: cutoff.way)  # each of them asks the server
+        else:
+            way = Approach.from_dict(self.known.about["access"])
         source, most = self._source(cutoff, way)
         windowing = None
         if self.spec.window is not None:
@@ -124,6 +134,7 @@ class _Binder:
         about = {
             "collection": self.target.collection,
             "access": way.as_dict(),
+            "held": dict(source.held),
             "joins": [each.as_dict() for each in self.found],
             "server": ".".join(map(str, self.place.connection.server.version)),
         }
@@ -135,13 +146,14 @@ class _Binder:
             prepared=self.asked.prepared,
             time=None if self.target.timeless else self.time,
             cutoff=cutoff,
-            chunks=Chunks(source, windowing, self._entry(), self.plans, self.key),
+            chunks=Chunks(source, windowing, self._entry(), self.plans, self.key, fresh=self.known is None),
             plans=self.plans,
             keeping=self.keeping,
             shard=self.asked.shard,
             mapped=None if self.spec.map is None else BatchMap(self.spec.map),
             about=about,
             most=most,
+            stored=self.known is not None,
         )
 
     def _cutoff(self, collection: str) -> Cutoff:
@@ -174,26 +186,26 @@ class _Binder:
             rows = KeptRows(self.keeping, kept, bounds, None if way.whole else most)
             source = Source(self.spec, self.target.fields, rows, joins=joins)
         else:
-            source = Source(self.spec, self.target.fields, self._live(cutoff, way, 1), joins=joins)
             most = 1 if known is None else int(known.about["most"])
+            source = Source(self.spec, self.target.fields, self._live(cutoff, way, most), joins=joins)
         if known is not None:
-            if kept is None:
-                source.rows = self._live(cutoff, way, most)
             texts = known.about["categories"]
             categories = None if texts is None else Categories.from_dict(texts)
             source.settle(layout_from_dict(known.about["layout"]), categories)
+            source.held = known.about.get("held", {})
             return source, most
         raws = first_rows(source.rows, _PROBE)
-        if kept is None:
+        if isinstance(source.rows, LiveRows):
             documents = sum(frame(raw.batch).rows for raw in raws)
             most = largest(sum(len(raw.batch) for raw in raws) / max(documents, 1))
-            source.rows = self._live(cutoff, way, most)
+            source.rows.bounds.most = most
         texts = sorted({name for raw in raws for name in text_fields(source, source.columns(raw))})
         given = (self.asked.prepared or {}).get("categories")
         if given is not None:
             source.settle(categories=Categories.from_dict(given))
         elif texts:
             source.settle(categories=collect_texts(source, texts))
+        source.held = held_columns(source, raws)
         source.table(raws)
         chunks = source.rows.chunks() if raws and not source.layout else 0  # the first rows were all left out
         for chunk in range(chunks):

@@ -17,6 +17,9 @@ from nemesyst.feed.order import Order, Shard
 from nemesyst.feed.plan.store import Plan
 from nemesyst.feed.prepare import Prepared, collect_statistics, weighs
 from nemesyst.feed.rows import LiveRows
+from nemesyst.feed.sampling import no_samples
+from nemesyst.feed.split import PARTS
+from nemesyst.feed.together import together
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,6 +59,7 @@ class Binding:
         mapped: The function on batches of the train part.
         about: What else belongs to the lineage.
         most: Rows of the largest chunks.
+        stored: Whether the plan is stored already.
     """
 
     def __init__(  # noqa: PLR0913 - one place makes it
@@ -75,6 +79,7 @@ class Binding:
         mapped: BatchMap | None,
         about: dict[str, Any],
         most: int,
+        stored: bool,
     ) -> None:
         self.spec, self.target, self.key, self.time = spec, target, key, time
         self.cutoff, self.chunks, self.plans, self.keeping = cutoff, chunks, plans, keeping
@@ -82,7 +87,7 @@ class Binding:
         self._digest = digest
         self._prepared = None if prepared is None else Prepared.from_dict(prepared)
         self._lock = threading.Lock()
-        self._saved = self._agreed = False
+        self._saved, self._agreed = stored, False
 
     @property
     def prepared(self) -> Prepared:
@@ -132,12 +137,12 @@ class Binding:
                 )
 
     def order(self, epoch: int, part: int | None) -> Order:
-        """The order of an epoch over a part's samples."""
+        """The order of an epoch over a part's samples; only what is learnt from is shuffled."""
         rows = self.chunks.source.rows
         block = max(_BLOCK_BATCHES * self.spec.batch_size, _BLOCK_CHUNKS * self.most)
         return Order(
             epoch,
-            self.spec.seed if self.spec.shuffle else None,
+            self.spec.seed if self.spec.shuffle and part in (None, PARTS.index("train")) else None,
             self.spec.batch_size,
             block,
             rows.rows_of,
@@ -152,8 +157,9 @@ class Binding:
             return
         if not self._saved:
             plan = self.plan()
-            self.plans.save(plan, self.target.place.database)
+            together(lambda: self.plans.save(plan, self.target.place.database), self.chunks.save)
             self._saved = True
+            return
         self.chunks.save()
 
     def pin(self) -> None:
@@ -188,17 +194,30 @@ class Binding:
     @cached_property
     def batch_layout(self) -> Layout:
         """Dtype of each array of a batch, and its shape behind the rows."""
-        order = self.order(0, None)
-        blocks, _ = order.run(Shard())
+        found = self.first(1)
+        if found:
+            return {name: (values.dtype, values.shape[1:]) for name, values in found.items()}
+        return self._layout_of_none()
+
+    def _layout_of_none(self) -> Layout:
+        """The layout where rows make no sample: because windows are longer than they last, say. Empty without rows."""
+        source = self.chunks.source
+        found = (source.own(chunk) for chunk in range(source.rows.chunks()))
+        own = next((table for table in found if table.rows), None)
+        batch = {} if own is None else self.prepared.finished(no_samples(source, own))
+        return {name: (values.dtype, values.shape[1:]) for name, values in batch.items()}
+
+    def first(self, rows: int) -> Batch:
+        """The first samples of the plan, at most so many; without arrays where there is none."""
+        blocks, _ = self.order(0, None).run(Shard())
         stream = opened(self.chunks, blocks, None, room=1, ids=False)
         try:
             for found in stream:
                 if found.left:
-                    batch = self.prepared.finished(found.take(1))
-                    return {name: (values.dtype, values.shape[1:]) for name, values in batch.items()}
+                    return self.prepared.finished(found.take(min(rows, found.left)))
         finally:
             stream.close()
-        return dict(self.chunks.source.layout)
+        return {}
 
     def empty(self) -> Batch:
         """A batch without rows."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from nemesyst.errors import FeedError
 from nemesyst.feed.binding.length import estimate
 from nemesyst.feed.binding.lineage import lineage
+from nemesyst.feed.binding.state import VERSION, position_of, state_of
 from nemesyst.feed.order import Leg
 from nemesyst.feed.split import PARTS
 
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
     from nemesyst.feed.binding.bound_rows import Binding
     from nemesyst.feed.order import Shard
     from nemesyst.feed.recipe import Recipe
-
-_VERSION = 1
+    from nemesyst.feed.spec import Feed
 
 
 class Position:
@@ -30,11 +30,11 @@ class Position:
         rows: Samples that the last whole epoch gave; None before there was one.
     """
 
-    def __init__(self) -> None:
-        self.epoch = 0
+    def __init__(self, epoch: int = 0, legs: tuple[Leg, ...] = ()) -> None:
+        self.epoch = epoch
         self.rows: int | None = None
         self._given = 0
-        self._legs: tuple[Leg, ...] = ()
+        self._legs = legs
         self._running: tuple[int, tuple[Leg, ...]] | None = None
 
     def begin(self) -> tuple[int, tuple[Leg, ...]]:
@@ -66,13 +66,9 @@ class Position:
         """Go on from what :meth:`as_dict` gave.
 
         Raises:
-            ValueError: It is something else; a TypeError or KeyError too.
+            ValueError: It is something else.
         """
-        epoch, legs = values["epoch"], tuple(Leg(world, bool(even), steps) for world, even, steps in values["legs"])
-        counts = (epoch, *(leg.steps for leg in legs), *(leg.world - 1 for leg in legs))
-        if not all(isinstance(count, int) and count >= 0 for count in counts):
-            raise ValueError("a negative number")
-        self.epoch, self._legs, self._running = epoch, legs, None
+        (self.epoch, self._legs), self._running = position_of(values), None
 
 
 class Family:
@@ -82,13 +78,19 @@ class Family:
         rebind: Binds anew: with the cutoff of now, or with a given one.
         binding: What they are bound to.
         recipe: Tells another process how to bind; takes the cutoff, a part, and where it is.
+        narrow: Binds another specification in the same place, with the same cutoff.
     """
 
     def __init__(
-        self, rebind: Callable[[Timestamp | None], Binding], binding: Binding, recipe: Callable[..., Recipe]
+        self,
+        rebind: Callable[[Timestamp | None], Binding],
+        binding: Binding,
+        recipe: Callable[..., Recipe],
+        narrow: Callable[[Feed, Timestamp | None], Family],
     ) -> None:
         self._rebind = rebind
         self._recipe = recipe
+        self._narrow = narrow
         self.binding = binding
         self._places: dict[str, Position] = {}
 
@@ -108,6 +110,12 @@ class Family:
         for place in self._places.values():
             place.load({"epoch": place.epoch, "legs": []})
 
+    def since(self, span: Any, on: str | None) -> Family:
+        """The newest rows by event time, under the same cutoff."""
+        from nemesyst.feed.since import narrowed
+
+        return self._narrow(narrowed(self.binding, span, on), self.binding.time)
+
     def pin(self) -> None:
         """Keep the rows, and read those that were kept from now on."""
         self.binding.pin()
@@ -123,7 +131,7 @@ class Family:
             )
         binding.save()
         return {
-            "version": _VERSION,
+            "version": VERSION,
             "fingerprint": binding.spec.fingerprint,
             "plan": binding.key,
             "bounds": binding.plan().digest,
@@ -133,40 +141,34 @@ class Family:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state."""
-        from bson import Timestamp
-
         try:
-            version, fingerprint = state["version"], state["fingerprint"]
-            key, bounds = str(state["plan"]), str(state["bounds"])
-            time, parts = Timestamp(*state["as_of"]), dict(state["parts"])
-            if not set(parts) <= {"all", *PARTS}:
-                raise ValueError(parts)  # noqa: TRY301 - as for all that no state has
-            places = {name: Position() for name in parts}
-            for name, place in places.items():
-                place.load(parts[name])
-        except (KeyError, TypeError, ValueError):
+            given = state_of(state)
+        except ValueError as error:
             raise FeedError(
-                "load_state_dict: this is not the state of a feed", "Give what state_dict() gave."
+                "load_state_dict: this is not the state of a feed", f"Give what state_dict() gave: {error}."
             ) from None
-        if version != _VERSION:
+        if given.version != VERSION:
             raise FeedError(
-                f"load_state_dict: a state of version {version}", f"This Nemesyst reads version {_VERSION}."
+                f"load_state_dict: a state of version {given.version}", f"This Nemesyst reads version {VERSION}."
             )
         spec = self.binding.spec
-        if fingerprint != spec.fingerprint:
+        if given.fingerprint != spec.fingerprint:
             raise FeedError(
-                f"load_state_dict: the state is of a feed with fingerprint {fingerprint}, and this one has "
+                f"load_state_dict: the state is of a feed with fingerprint {given.fingerprint}, and this one has "
                 f"{spec.fingerprint}",
                 "Use the specification (fields, pipeline, batch size, seed ...) that the state was taken with.",
             )
-        binding = self._rebind(time)
-        if binding.key != key or binding.plan().digest != bounds:
+        binding = self._rebind(given.time)
+        if binding.key != given.plan or binding.plan().digest != given.bounds:
             raise FeedError(
-                f"load_state_dict: the plan {key[:12]} cannot be had: it is another database, or its rows have changed",
+                f"load_state_dict: the plan {given.plan[:12]} cannot be had: it is another database, or its rows have "
+                "changed",
                 "Begin a new epoch with a new feed.",
             )
+        for name, (epoch, legs) in given.parts.items():
+            _check_steps(binding, name, epoch, legs)
         self.binding = binding
-        self._places = places
+        self._places = {name: Position(*position) for name, position in given.parts.items()}
 
     def recipe(self, part: str | None) -> Recipe:
         """How another process reads a part from where it is."""
@@ -182,3 +184,10 @@ class Family:
     def lineage(self) -> dict[str, Any]:
         """Where the rows come from."""
         return lineage(self.binding)
+
+
+def _check_steps(binding: Binding, name: str, epoch: int, legs: tuple[Leg, ...]) -> None:
+    """Refuse legs that are longer than an epoch, as far as that is known without reading; later reading tells it."""
+    rows, facts = binding.chunks.source.rows, binding.chunks.facts
+    if legs and all(chunk in facts for chunk in range(rows.chunks())):
+        binding.order(epoch, PARTS.index(name) if name in PARTS else None).run(binding.shard, legs, strict=True)

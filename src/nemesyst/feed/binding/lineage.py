@@ -34,6 +34,8 @@ def lineage(binding: Binding) -> dict[str, Any]:
     return {
         "specification": spec.as_dict(),
         "fingerprint": spec.fingerprint,
+        "database": binding.target.place.database,
+        "collections": sorted(binding.target.collections),
         "as_of": None if time is None else [time.time, time.inc],
         "plan": binding.key,
         "bounds": plan.digest,

@@ -85,7 +85,8 @@ class Target:
     @property
     def collections(self) -> set[str]:
         """All collections that are read."""
-        return {self.collection, *self.judgement.lookups, *(join.collection for join in self.joins)}
+        looked = {name for join in self.joins for name in judge(join.stages).lookups}
+        return {self.collection, *self.judgement.lookups, *(join.collection for join in self.joins), *looked}
 
     def check(self) -> list[Found]:
         """Check pipeline, fields and joins; what was found of each join.

@@ -93,13 +93,15 @@ class Shelf:
             return _opened(path)
 
     def retire(self, path: Path) -> bool:
-        """Move an unused entry aside, for :meth:`sweep`; to be called with the lock held, which keeps it unused."""
+        """Move an unused entry aside, for :meth:`sweep`; to be called with the lock held, which keeps it unused.
+
+        Raises:
+            OSError: The folder may only be read.
+        """
         if in_use(path):
             return False
-        try:
+        with suppress(FileNotFoundError):  # deleted by hand
             path.rename(self._aside())
-        except OSError:
-            return False
         return True
 
     def evict(self, own: Path, wanted: int) -> int:
@@ -112,7 +114,8 @@ class Shelf:
             if freed >= wanted:
                 break
             size = size_of(path)
-            freed += size if path != own and self.retire(path) else 0
+            with suppress(OSError):
+                freed += size if path != own and self.retire(path) else 0
         return freed
 
     def sweep(self) -> None:

@@ -111,6 +111,7 @@ class Cache:
 
         Raises:
             ValueError: A key is not hexadecimal.
+            OSError: The folder may only be read.
         """
         wanted = None if keys is None else {self._shelf.path(key) for key in keys}
         with self._shelf.locked():

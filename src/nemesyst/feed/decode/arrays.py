@@ -9,6 +9,7 @@ from bson.binary import VECTOR_SUBTYPE, Binary
 
 from nemesyst.database import unpack
 from nemesyst.feed.decode.cells import joined, read
+from nemesyst.feed.decode.structure import Structure
 from nemesyst.feed.decode.values import is_array, value_at
 
 if TYPE_CHECKING:
@@ -58,14 +59,14 @@ def vectors(cells: Cells) -> Array | None:
 def _length(cells: Cells) -> int:
     """The length with which the first value begins."""
     start = int(cells.at[0])
-    return int.from_bytes(cells.frame.plain[start : start + 4], "little", signed=True)
+    return int.from_bytes(cells.frame.batch[start : start + 4], "little", signed=True)
 
 
 def _same_head(cells: Cells, width: int) -> bool:
     """Whether all values begin with the same ``width`` bytes."""
     start = int(cells.at[0])
-    model = np.frombuffer(cells.frame.plain[start : start + width], np.uint8)
-    return all(bool((block.matrix(width) == model).all()) for block in cells.blocks(width))
+    head = Structure(np.frombuffer(cells.frame.batch[start : start + width], np.uint8), np.full(width, 255, np.uint8))
+    return all(map(head.fits, cells.blocks(width)))
 
 
 def _alike(lengths: Array) -> bool:

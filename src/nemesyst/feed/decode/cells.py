@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from nemesyst.feed.decode.kinds import ABSENT, NULL, UNDEFINED, Array
+from nemesyst.feed.decode.kinds import ABSENT, BOOL, DOUBLE, INT32, INT64, NULL, UNDEFINED, Array
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _BLOCK = 1 << 19
 _GATHERED = 512
+_USUAL = (DOUBLE, INT32, INT64, ABSENT, NULL, BOOL)
 
 
 class Block(NamedTuple):
@@ -124,8 +125,17 @@ class LooseCells:
         return len(self.kinds)
 
     @cached_property
-    def _one(self) -> int | None:
-        return int(self.kinds[0]) if self.rows and bool((self.kinds == self.kinds[0]).all()) else None
+    def counts(self) -> dict[int, int]:
+        """How many values there are of each type that is there."""
+        found = {}
+        for kind in _USUAL:  # to look for a few costs less than to count them all
+            count = int(np.count_nonzero(self.kinds == kind))
+            if count:
+                found[kind] = count
+            if sum(found.values()) == self.rows:
+                return found
+        counts = np.bincount(self.kinds)
+        return {kind: int(counts[kind]) for kind in np.flatnonzero(counts).tolist()}
 
     def present(self) -> LooseCells:
         """The cells that are neither absent nor null."""
@@ -134,19 +144,19 @@ class LooseCells:
 
     def missing(self) -> Array | None:
         """True where the value is absent or null; None if nowhere."""
-        if self._one not in (None, ABSENT, NULL, UNDEFINED):
-            return None
-        missing = (self.kinds == ABSENT) | (self.kinds == NULL) | (self.kinds == UNDEFINED)
-        return missing if bool(missing.any()) else None
+        return self._are(ABSENT, NULL, UNDEFINED)
 
     def null(self) -> Array | None:
         """True where the value is null; None if nowhere."""
-        null = (self.kinds == NULL) | (self.kinds == UNDEFINED)
-        return null if bool(null.any()) else None
+        return self._are(NULL, UNDEFINED)
+
+    def _are(self, *kinds: int) -> Array | None:
+        there = [self.kinds == kind for kind in kinds if kind in self.counts]
+        return np.logical_or.reduce(there) if len(there) > 1 else there[0] if there else None
 
     def one_kind(self) -> int | None:
         """The type, if all values have the same."""
-        return self._one
+        return next(iter(self.counts)) if len(self.counts) == 1 else None
 
     def read(self, dtype: str, out: Array) -> Array:
         """Copy the values, as this dtype, into ``out`` of shape (rows,) and of any dtype."""
@@ -184,6 +194,13 @@ class LooseCells:
 
 
 Cells = EvenCells | LooseCells
+
+
+def kinds_of(cells: Cells) -> set[int]:
+    """The types that the values have; 0 among them where there is none."""
+    if isinstance(cells, LooseCells):
+        return set(cells.counts)
+    return {cells.kind} if cells.rows else set()
 
 
 def read(cells: Cells, dtype: str) -> Any:

@@ -10,10 +10,10 @@ import numpy as np
 
 from nemesyst.errors import FieldError
 from nemesyst.feed import columns as reference
-from nemesyst.feed.decode.cells import LooseCells
-from nemesyst.feed.decode.convert import FILL, converted, fitted, kinds_of
-from nemesyst.feed.decode.kinds import ABSENT, ARRAY, DECIMAL, NUMBERS, Array
-from nemesyst.feed.decode.numbers import decimals, numbers_into
+from nemesyst.feed.decode.cells import LooseCells, kinds_of
+from nemesyst.feed.decode.convert import FILL, converted, fitted
+from nemesyst.feed.decode.kinds import ABSENT, ARRAY, DECIMAL, GAPS, NUMBERS, Array
+from nemesyst.feed.decode.numbers import numbers, numbers_into
 from nemesyst.feed.decode.values import document, values
 from nemesyst.feed.decode.wanted import ID, paths
 
@@ -91,7 +91,7 @@ class Columns:
 
     def holds_lists(self, name: str) -> bool:
         """Whether every value of a field that is there is a list."""
-        return set(kinds_of(self._present(name)[0])) == {ARRAY}
+        return kinds_of(self._cells(name)) - GAPS == {ARRAY}
 
     def error_of_missing(self, name: str) -> FieldError:
         """The error that says where a field is missing."""
@@ -129,28 +129,37 @@ class Columns:
             FieldError: A value is missing, or a field holds other than numbers.
         """
         if len(names) == 1 and self.holds_lists(names[0]):
-            return self._filled(names[0], self._column(names[0], out_dtype), fill)
+            return self._filled(names[0], self._lists(names[0], np.dtype(out_dtype)), fill)
         out = np.empty((self.rows, len(names)), out_dtype)
         for i, name in enumerate(names):
             self._into(name, out[:, i], fill)
         return out
 
     def _into(self, name: str, out: Array, fill: float | None) -> None:
-        cells, missing = self._present(name)
+        cells = self._cells(name)
+        missing = cells.missing()
         if missing is not None and fill is None:
             raise self._error_of_missing(name, missing)
-        kinds = kinds_of(cells)
-        if not set(kinds) <= {*NUMBERS, DECIMAL}:
+        if not kinds_of(cells) <= {*GAPS, *NUMBERS, DECIMAL}:
             self._refuse(name)
-        with np.errstate(over="ignore", invalid="ignore"):
-            if missing is None and DECIMAL not in kinds:
+        try:
+            if cells.one_kind() in NUMBERS and name not in self._made:
                 numbers_into(cells, out)
                 return
-            if missing is not None:
+            column = self.column(name)  # kept: what is an input may be a target as well
+            with np.errstate(over="raise"):
+                out[:] = column.values.astype(np.float64, copy=False)  # as it becomes when other types are about
+        except FloatingPointError:
+            raise self._error_of_size(name, out.dtype) from None
+        if missing is not None:
+            with np.errstate(over="ignore"):
                 out[missing] = fill
-            there = slice(None) if missing is None else ~missing
-            if cells.rows:
-                out[there] = decimals(cells) if DECIMAL in kinds else numbers_into(cells, np.empty(cells.rows))
+
+    def _lists(self, name: str, dtype: np.dtype[Any]) -> Column:
+        try:
+            return self._column(name, dtype)
+        except FloatingPointError:
+            raise self._error_of_size(name, dtype) from None
 
     def _filled(self, name: str, column: Column, fill: float | None) -> Array:
         if column.missing is not None:
@@ -167,6 +176,16 @@ class Columns:
             "Turn it into a number in the pipeline, or leave it out; arrays stand alone, without other fields.",
         )
 
+    def _error_of_size(self, name: str, dtype: np.dtype[Any]) -> FieldError:
+        wide = self._column(name, np.float64).values.astype(np.float64, copy=False).reshape(self.rows, -1)
+        with np.errstate(over="ignore"):
+            row, place = np.argwhere(np.isfinite(wide) & np.isinf(wide.astype(dtype)))[0].tolist()
+        return FieldError(
+            f"field {name} holds {wide[row, place]:g} in document {self.ids()[row]!r}, which is too large for {dtype} "
+            f"(at most {np.finfo(dtype).max:.2g})",
+            "Divide it in the pipeline ($divide), or leave such rows out with $match.",
+        )
+
     def _error_of_missing(self, name: str, missing: Array) -> FieldError:
         null = self._cells(name).null()
         gaps = missing.tolist() if null is None else np.where(null, 2, missing).tolist()
@@ -175,13 +194,17 @@ class Columns:
         return reference._missing([document] * self.rows, name, marks)  # noqa: SLF001
 
     def _column(self, name: str, dtype: Any) -> Column:
-        cells, missing = self._present(name)
-        null = None if missing is None else self._cells(name).null()
-        if not cells.rows:
+        cells = self._cells(name)
+        missing, null = cells.missing(), cells.null()
+        kinds = kinds_of(cells) - GAPS
+        if not kinds:
             return Column(np.full(self.rows, np.nan), missing, null)
-        found = converted(cells, dtype, self._layouts.setdefault(name, {}))
-        if found is None:
-            found = self._by_reference(name, cells, missing, dtype)
+        if kinds <= NUMBERS:
+            return Column(numbers(cells), missing, null)
+        with np.errstate(over="raise"):
+            found = converted(cells.present(), dtype, self._layouts.setdefault(name, {}))
+            if found is None:
+                found = self._by_reference(name, cells.present(), missing, dtype)
         if missing is None:
             return Column(found)
         whole = np.empty((self.rows, *found.shape[1:]), found.dtype)
@@ -197,20 +220,22 @@ class Columns:
             ids = self.ids() if missing is None else [self.ids()[i] for i in np.flatnonzero(~missing)]
             return fitted(name, found, ids, dtype)
 
-    def _present(self, name: str) -> tuple[Cells, Array | None]:
-        cells = self._cells(name)
-        missing = cells.missing()
-        if missing is None:
-            return cells, None
-        if bool(missing.all()):
-            none = np.empty(0, np.int64)
-            return LooseCells(self._frame, none.astype(np.uint8), none), missing
-        return cells.present(), missing
-
     def _cells(self, name: str) -> Cells:
         """The values under the name as one key if every row has it, else of the documents in documents."""
         first, *deeper = (self._at(path) for path in paths(name))
-        return deeper[0] if deeper and ABSENT in kinds_of(first) else first
+        if not deeper or ABSENT not in kinds_of(first):
+            return first
+        self._need_no_lists(name, paths(name)[1])
+        return deeper[0]
+
+    def _need_no_lists(self, name: str, path: Path) -> None:
+        """Raise where a list lies on the way to the values."""
+        ways = [path[:end] for end in range(1, len(path))]
+        lists = {way: cells for way in ways if ARRAY in kinds_of(cells := self._at(way))}
+        rows = {way: int(np.argmax(cells.kinds == ARRAY)) for way, cells in lists.items()}
+        if rows:
+            way = min(rows, key=rows.__getitem__)
+            raise reference.through_list(name, ".".join(way), self.ids()[rows[way]])
 
     def _at(self, path: Path) -> Cells:
         found = self._found.get(path)

@@ -12,6 +12,7 @@ from bson import ObjectId, Regex, Timestamp
 from nemesyst.database import is_packed, unpack
 from nemesyst.feed import columns as reference
 from nemesyst.feed.decode.arrays import packed, vectors
+from nemesyst.feed.decode.cells import kinds_of
 from nemesyst.feed.decode.kinds import ARRAY, BINARY, DATE, DECIMAL, DOCUMENT, NUMBERS, TEXTS, Array
 from nemesyst.feed.decode.lists import lists
 from nemesyst.feed.decode.numbers import dates, decimals, numbers
@@ -29,14 +30,6 @@ FILL |= {"M": np.datetime64("NaT"), "m": np.timedelta64("NaT")}
 _OBJECTS = (ObjectId, Timestamp, Regex, UUID)
 
 
-def kinds_of(cells: Cells) -> list[int]:
-    """The types that the values have."""
-    kind = cells.one_kind()
-    if kind is not None:
-        return [kind] if cells.rows else []
-    return np.flatnonzero(np.bincount(cells.kinds, minlength=1)).tolist()
-
-
 def converted(  # noqa: PLR0911 - one kind after another
     cells: Cells, dtype: Any, layouts: dict[int, ListLayout]
 ) -> Array | None:
@@ -50,7 +43,7 @@ def converted(  # noqa: PLR0911 - one kind after another
     Raises:
         RecordError: A value is damaged.
     """
-    kinds = set(kinds_of(cells))
+    kinds = kinds_of(cells)
     if kinds <= NUMBERS:
         return numbers(cells)
     if kinds == {DATE}:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from nemesyst.feed.decode.kinds import DOCUMENT, Array, damaged
+from nemesyst.feed.decode.starts import starts_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 PAD = 1024
 """Zero bytes behind a batch, so that a gather of whole words and the comparison of a long key stay inside."""
 _LENGTH = struct.Struct("<i")
-_UNSIGNED = struct.Struct("<I")
 _LEAST = 5
 
 
@@ -77,6 +77,10 @@ class Frame:
         """The bytes of one document."""
         return bytes(self.batch[self.starts[row] : self.ends[row] + 1])
 
+    def rest(self, at: int) -> bytes:
+        """The bytes from an offset to the end of the document that it is in."""
+        return bytes(self.batch[at : self.ends[np.searchsorted(self.starts, at, side="right") - 1] + 1])
+
 
 def frame(batch: bytes | memoryview) -> Frame:
     """Find the documents in the bytes of a BSON array.
@@ -125,38 +129,16 @@ def _holds(batch: bytes | memoryview, run: Run, width: int) -> bool:
 
 
 def _uneven(batch: bytes | memoryview) -> Frame:
-    begin = np.array(_by_lengths(batch), np.int64)
+    begin = starts_of(batch)
     lengths = np.ndarray((len(batch) - 3,), "<i4", batch, strides=(1,))[begin].astype(np.int64)
     end = begin + lengths - 1
     data = np.frombuffer(batch, np.uint8)
-    digits = np.searchsorted(10 ** np.arange(1, 10), np.arange(len(begin)), side="right") + 1
+    digits = np.repeat(np.arange(1, 10), np.diff(np.minimum(10 ** np.arange(1, 10), len(begin)), prepend=0))
     if (lengths < _LEAST).any() or data[begin - 1].any() or (data[begin - 2 - digits] != DOCUMENT).any():
         raise damaged("an element of it is not a document")
     if data[end].any():
         raise damaged("a document has no end")
     return Frame(batch, begin, end)
-
-
-def _by_lengths(batch: bytes | memoryview) -> list[int]:
-    """The offset of each document, from one length to the next; the lengths are not negative, so it comes to an end."""
-    unpack = _UNSIGNED.unpack_from
-    starts: list[int] = []
-    keep, last = starts.append, len(batch) - 1
-    digits, header, position, limit = 1, 3, 7, 10
-    try:
-        while position < last:
-            header = digits + 2
-            for _ in range(limit):
-                keep(position)
-                position += unpack(batch, position)[0] + header
-                if position >= last:
-                    break
-            digits, position, limit = digits + 1, position + 1, 9 * 10**digits
-    except struct.error:
-        position = 0
-    if position != last + header + 1:
-        raise damaged("it ends inside a document")
-    return starts
 
 
 def without(batch: memoryview, kept: Array) -> bytes:

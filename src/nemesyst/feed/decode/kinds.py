@@ -28,7 +28,7 @@ DECIMAL: Final = 0x13
 
 NUMBERS: Final = frozenset({DOUBLE, BOOL, INT32, INT64})
 TEXTS: Final = frozenset({STRING, SYMBOL})
-NULLS: Final = frozenset({NULL, UNDEFINED})
+GAPS: Final = frozenset({ABSENT, NULL, UNDEFINED})
 DTYPES: Final = {DOUBLE: "<f8", BOOL: "u1", INT32: "<i4", INT64: "<i8", DATE: "<i8"}
 
 _FIXED = {0x06: 0, 0x07: 12, 0x08: 1, 0x09: 8, 0x0A: 0, 0x01: 8, 0x10: 4, 0x11: 8, 0x12: 8, 0x13: 16, 0x7F: 0, 0xFF: 0}

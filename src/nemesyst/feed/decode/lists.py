@@ -54,7 +54,7 @@ class ListLayout:
         for block in cells.blocks(len(self.structure.model)):
             if not self.structure.fits(block):
                 return None
-            with np.errstate(over="ignore", invalid="ignore"):
+            with np.errstate(over="raise", invalid="ignore"):
                 self._copy(block, out[block.rows])
         return out
 
@@ -100,7 +100,7 @@ def lists(cells: Cells, dtype: Any, known: dict[int, ListLayout]) -> Array | Non
 
 def _learn(cells: Cells, known: dict[int, ListLayout], width: int) -> ListLayout | None:
     start = int(cells.at[0])
-    layout = layout_of(cells.frame.plain[start : start + width])
+    layout = layout_of(bytes(cells.frame.batch[start : start + width]))
     if layout is not None:
         if len(known) > 64:
             known.clear()

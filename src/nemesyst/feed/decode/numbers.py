@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from bson.decimal128 import Decimal128
 
-from nemesyst.feed.decode.cells import LooseCells, joined, read
-from nemesyst.feed.decode.kinds import BOOL, DECIMAL, DOUBLE, DTYPES, INT32, INT64, Array
+from nemesyst.feed.decode.cells import EvenCells, LooseCells, joined, kinds_of, read
+from nemesyst.feed.decode.kinds import BOOL, DECIMAL, DTYPES, GAPS, INT32, INT64, NUMBERS, Array
 
 if TYPE_CHECKING:
     from nemesyst.feed.decode.cells import Cells
@@ -19,51 +19,64 @@ _BIAS = 6176
 
 
 def numbers(cells: Cells) -> Array:
-    """The values of cells that hold numbers and booleans alone: bool or int64 if all are, else float64."""
-    kind = cells.one_kind()
-    if kind == BOOL:
-        return np.asarray(read(cells, "u1") != 0)
-    if kind in (INT32, INT64):
-        return cells.read(DTYPES[kind], np.empty(cells.rows, np.int64))
-    if kind is None and not set(np.flatnonzero(np.bincount(cells.kinds)).tolist()) - {INT32, INT64}:
-        words = cast("LooseCells", cells).words
-        small = words.astype(np.uint32).view(np.int32)
-        return np.where(cells.kinds == INT32, small, words.view(np.int64))
-    return numbers_into(cells, np.empty(cells.rows, np.float64))
+    """The values of cells that hold numbers and booleans alone: bool or int64 if all are, else float64.
+
+    Cells that are absent or null, among others that are not, become False, 0 or NaN.
+    """
+    kinds = kinds_of(cells) - GAPS
+    if kinds == {BOOL}:
+        found = np.asarray(read(cells, "u1") != 0)
+        return found if isinstance(cells, EvenCells) else _without(cells, found, fill=False)
+    if not kinds <= {INT32, INT64}:
+        return numbers_into(cells, np.empty(cells.rows, np.float64))
+    if isinstance(cells, EvenCells):
+        return cells.read(DTYPES[cells.kind], np.empty(cells.rows, np.int64))
+    words = cells.words
+    return _without(cells, _with_narrow(cells, words, words.view(np.int64)), 0)
 
 
 def numbers_into(cells: Cells, out: Array) -> Array:
-    """Write cells that hold numbers and booleans alone into floats of any width, shape (rows,).
+    """Write cells that hold numbers and booleans alone into floats of any width, shape (rows,); gaps become NaN.
 
     Integers go over float64, so that a value becomes the same float whatever stands in the other rows.
+
+    Raises:
+        FloatingPointError: A number is too large for ``out``.
     """
     kind = cells.one_kind()
-    if kind is None:
-        return _mixed(cast("LooseCells", cells), out)
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(over="raise", invalid="ignore"):
+        if kind is None:
+            loose = cast("LooseCells", cells)
+            words = loose.words
+            out[:] = _without(loose, _with_narrow(loose, words, words.view(np.float64)), np.nan)
+            return out
         if kind == INT64 and out.dtype != np.float64:
             out[:] = cells.read(DTYPES[kind], np.empty(cells.rows, np.float64))
             return out
         return cells.read(DTYPES[kind], out)
 
 
-def _mixed(cells: LooseCells, out: Array) -> Array:
-    words = cells.words
-    values = words.view(np.float64)
-    for kind in np.flatnonzero(np.bincount(cells.kinds)).tolist():
-        if kind != DOUBLE:
-            here = np.flatnonzero(cells.kinds == kind)
-            values[here] = _narrow(words[here], kind)
-    with np.errstate(over="ignore", invalid="ignore"):
-        out[:] = values
-    return out
+def _with_narrow(cells: LooseCells, words: Array, values: Array) -> Array:
+    """``values``, the words as numbers of eight bytes, with what the others of another type are."""
+    for kind in kinds_of(cells) & NUMBERS:
+        if values.dtype != DTYPES[kind]:
+            np.copyto(values, _narrow(words, kind), where=cells.kinds == kind)
+    return values
 
 
 def _narrow(words: Array, kind: int) -> Array:
+    """The words as numbers of a type, a copy."""
     if kind == INT64:
-        return np.asarray(words.view(np.int64))
+        return words.astype(np.int64)
     small = words.astype(np.uint32)
-    return np.asarray(small.view(np.int32) if kind == INT32 else small & 0xFF)
+    return np.asarray(small.view(np.int32) if kind == INT32 else (small & 0xFF).astype(np.float64))
+
+
+def _without(cells: LooseCells, values: Array, fill: float) -> Array:
+    missing = cells.missing()
+    if missing is not None:
+        np.copyto(values, fill, where=missing)
+    return values
 
 
 def dates(cells: Cells) -> Array:

@@ -57,7 +57,8 @@ def values(cells: Cells) -> list[Any]:
 def value_at(cells: Cells, row: int) -> Any:
     """One value."""
     kind, at = int(cells.kinds[row]), int(cells.at[row])
-    return _decoded(b"".join(_elements(cells.frame.plain, [kind], [at])))[0]
+    rest = cells.frame.rest(at) if kind != ABSENT else b""  # not the whole batch, which may have to be copied
+    return _decoded(b"".join(_elements(rest, [kind], [0])))[0]
 
 
 def is_array(value: Any) -> bool:

@@ -27,6 +27,8 @@ _FEW = 32
 """So few rows are gone through one by one: a step over them costs more in calls than in work."""
 _PASSES, _MUCH = 8, 0.95
 """After so many passes in a row that left so much of the rows, they have no keys in common."""
+_MOST = 0.5
+"""If more of the rows have a key, all are taken along."""
 
 
 def walk(frame: Frame, root: Node) -> dict[Path, LooseCells]:
@@ -81,48 +83,78 @@ class _Walk:
             same = (word & step.mask) == step.head
             for offset, content in step.more:
                 same &= words[position + offset] == content
-            if bool(same.all()):
-                here, until, within = position, end, rows
-            else:
-                among = np.flatnonzero(same)
-                if not len(among):
-                    continue
-                word, here, until = word[among], position[among], end[among]
-                within = among if rows is None else rows[among]
-            kinds, start = word.astype(np.uint8), here + step.size
-            stop = self.after(kinds, start, until)
-            if step.node is not None:
-                self.note(step.node, within, kinds, start, stop)
-            if here is position:
-                position[:] = stop
-            else:
-                position[among] = stop
+            count = int(np.count_nonzero(same))
+            if count == len(same):
+                self.all_have(step, rows, word.astype(np.uint8), position, end)
+            elif count > len(same) * _MOST:
+                self.most_have(step, rows, word.astype(np.uint8) * same, position, end)
+            elif count:
+                self.some_have(step, rows, np.flatnonzero(same), position, end)
+        if bool((position > end).any()):
+            raise damaged("a value ends beyond its document")
 
-    def after(self, kinds: Array, start: Array, end: Array) -> Array:
-        """Where the values that begin at ``start`` end."""
+    def all_have(self, step: Step, rows: Array | None, kinds: Array, position: Array, end: Array) -> None:
+        """Each row has the key."""
+        start = position + step.size
+        self.after(kinds, start, end, position)
+        if step.node is not None:
+            self.note(step.node, rows, kinds, start, position)
+
+    def most_have(self, step: Step, rows: Array | None, kinds: Array, position: Array, end: Array) -> None:
+        """Nearly each row has the key; to take the others along, as of type 0, costs less than to leave them out."""
+        start, sizes = position + step.size, step.sizes[kinds]
+        odd = np.flatnonzero(sizes < 0)
+        position += sizes
+        if len(odd):
+            position[odd] = self.after_odd(kinds[odd], start[odd], end[odd])
+        if step.node is None:
+            return
+        if rows is None and step.node.path not in self.found:
+            self.note(step.node, None, kinds, start, position)
+        else:
+            among = np.flatnonzero(kinds)
+            within = among if rows is None else rows[among]
+            self.note(step.node, within, kinds[among], start[among], position[among])
+
+    def some_have(self, step: Step, rows: Array | None, among: Array, position: Array, end: Array) -> None:
+        """Some rows have the key: those of the numbers ``among``."""
+        here = position[among]
+        kinds, start, stop = self.frame.words[here].astype(np.uint8), here + step.size, here
+        self.after(kinds, start, end[among], stop)
+        position[among] = stop
+        if step.node is not None:
+            self.note(step.node, among if rows is None else rows[among], kinds, start, stop)
+
+    def after(self, kinds: Array, start: Array, end: Array, out: Array) -> None:
+        """Write where the values that begin at ``start`` end; fixed sizes are not held against ``end``."""
         first = int(kinds[0])
         if SIZES[first] >= 0 and bool((kinds == first).all()):
-            stop: Array = start + SIZES[first]
-        else:
-            sizes = SIZE[kinds]
-            stop = start + sizes
-            odd = np.flatnonzero(sizes < 0)
-            stop[odd] = self.after_odd(kinds[odd], start[odd], end[odd], sizes[odd])
-        if bool((stop > end).any()):
-            raise damaged(f"the value at byte {int(start[stop > end][0])} ends beyond its document")
-        return stop
+            np.add(start, SIZES[first], out=out)
+            return
+        sizes = SIZE[kinds]
+        np.add(start, sizes, out=out)
+        odd = np.flatnonzero(sizes < 0)
+        if len(odd) == len(kinds):
+            out[:] = self.after_odd(kinds, start, end)
+        elif len(odd):
+            out[odd] = self.after_odd(kinds[odd], start[odd], end[odd])
 
-    def after_odd(self, kinds: Array, start: Array, end: Array, sizes: Array) -> Array:
+    def after_odd(self, kinds: Array, start: Array, end: Array) -> Array:
+        """Where values end whose size is not told by their type."""
+        sizes = SIZE[kinds]
         if bool((sizes == UNKNOWN).any()):
             raise damaged(f"there is no type {int(kinds[sizes == UNKNOWN][0]):#04x}")
-        if bool((start + 4 > end)[sizes == COUNTED].any()):
+        counted = sizes == COUNTED
+        if bool(((start + 4 > end) & counted).any()):
             raise damaged("a length ends beyond its document")
         lengths = self.frame.words[start].astype(np.uint32).view(np.int32).astype(np.int64)
-        if bool((lengths < LEAST[kinds])[sizes == COUNTED].any()):
+        if bool(((lengths < LEAST[kinds]) & counted).any()):
             raise damaged("a value has less than the least length")
-        stop = start + EXTRA[kinds] + lengths
+        stop: Array = start + EXTRA[kinds] + lengths
         for i in np.flatnonzero(sizes == BY_EYE).tolist():
             stop[i] = start[i] + size(self.frame.raw, int(kinds[i]), int(start[i]), int(end[i]))
+        if bool((stop > end).any()):
+            raise damaged(f"the value at byte {int(start[stop > end][0])} ends beyond its document")
         return stop
 
     def note(self, node: Node, rows: Array | None, kinds: Array, start: Array, stop: Array) -> None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
-from nemesyst.feed.decode.kinds import damaged
+import numpy as np
+
+from nemesyst.feed.decode.kinds import ABSENT, SIZE, damaged
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from nemesyst.feed.decode.kinds import Array
 
 Path = tuple[str, ...]
 ID: Path = ("_id",)
@@ -33,6 +38,13 @@ class Step:
     mask: int
     head: int
     more: tuple[tuple[int, int], ...]
+
+    @cached_property
+    def sizes(self) -> Array:
+        """Bytes of the element by the type of its value, 0 for type 0; negative where the type does not tell."""
+        sizes = np.where(SIZE >= 0, SIZE + self.size, SIZE)
+        sizes[ABSENT] = 0
+        return sizes
 
 
 @dataclass(eq=False)
@@ -66,11 +78,11 @@ class Node:
         return found
 
     def add(self, path: Path) -> None:
-        """Look for the value at a path."""
+        """Look for the value at a path, and for those on the way to it, which may be what no path leads through."""
         node = self
         for key in path:
             node = node.children.setdefault(key.encode(), Node((*node.path, key)))
-        node.wanted = True
+            node.wanted = True
 
     def learn(self, keys: Sequence[bytes]) -> None:
         """Put the keys of a document into the program, each new one behind the one that it follows."""

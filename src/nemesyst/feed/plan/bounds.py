@@ -1,50 +1,41 @@
-"""Where chunks begin and end: every so many rows in the order of a key, as the collection was at the cutoff."""
+"""Where chunks begin and end: every so many rows in the order of a key, as the collection was at the cutoff.
+
+The first chunks are small and grow. Behind them a collection in the order of ``_id`` is divided into stretches, at
+points that follow from the first and the last ``_id`` alone, and each stretch into chunks of the largest size. So
+several threads find bounds at once, each in a stretch of its own, and all processes find the same ones.
+"""
 
 from __future__ import annotations
 
 import threading
-from contextlib import closing
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections import deque
+from itertools import count
+from typing import TYPE_CHECKING, Any
 
-from bson import MaxKey, decode
-
-from nemesyst.database import Reread
-from nemesyst.feed.decode.frame import frame
-from nemesyst.feed.plan.key import BY_ID, EXACT, alike, least_after, type_of
+from nemesyst.feed.loader import read_ahead
+from nemesyst.feed.plan.between import points
+from nemesyst.feed.plan.key import BY_ID
+from nemesyst.feed.plan.sizes import rows_of_chunk
+from nemesyst.feed.plan.stretch import Found, Stretch
+from nemesyst.feed.plan.walk import Walk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from nemesyst.feed.plan.key import Bound, Key, Query
+    from nemesyst.feed.plan.stretch import Read
+    from nemesyst.feed.plan.walk import Find
 
-    Find = Callable[[Mapping[str, Any]], Generator[memoryview]]
+    Reader = Callable[[Bound, "Bound | None", int], "Read | None"]
 
-Rows = TypeVar("Rows")
-
-_LEAST_ROWS = 64
-_OF_A_SIZE = 4
-"""Chunks of one size; then they double. So few rows make many chunks, which shuffle and share well, and many rows
-make large ones, which read well; and where a chunk begins does not depend on how many rows there are."""
-CHUNK_BYTES = 8 << 20
-"""About how many bytes of documents the largest chunks have."""
-_MOST_ROWS = 1 << 16
-_SOON = 0.05
-"""How long a chunk waits for the one before it to be read, in s, before it looks for its own bounds."""
 _KEYS = 4096
 """Keys that are read at once while chunks are small: that takes less than to skip through them a chunk at a time."""
-
-
-def largest(document_bytes: float) -> int:
-    """Rows of the largest chunks, a power of two, for documents of a size."""
-    rows = 1
-    while rows * 2 * document_bytes <= CHUNK_BYTES and rows < _MOST_ROWS:
-        rows *= 2
-    return rows
-
-
-def rows_of_chunk(chunk: int, most: int) -> int:
-    """About how many documents a chunk has, by its number and the rows of the largest ones."""
-    return min(most, _LEAST_ROWS << min(chunk // _OF_A_SIZE, 20))
+_SEEN = 2
+"""Chunks of a type after which it is divided: they tell about how many rows there are."""
+_AT_ONCE = 4
+"""Stretches in which bounds are looked for at the same time."""
+_HELD = 6
+"""Chunks that may have been read before anybody asks for them."""
 
 
 class Bounds:
@@ -59,6 +50,9 @@ class Bounds:
         at_once: Whether to read the keys of all rows in one go: for a match whose index is not in the key's order,
             where each look for the next bound would sort all rows.
         steady: Whether ``find`` has read at the cutoff itself so far, so that another process finds the same bounds.
+
+    Attributes:
+        sparing: Whether as little as possible is to be read: each bound is then looked for on its own.
     """
 
     def __init__(
@@ -73,60 +67,47 @@ class Bounds:
         steady: Callable[[], bool] = lambda: True,
     ) -> None:
         self.key, self.most = key, most
-        self._find, self._match, self._at_once = find, match, at_once
+        self._walk, self._at_once = Walk(key, find, match), at_once
         self._known: list[Bound | None] = list(known)
         self._steady, self._sure = steady, len(self._known)
-        self._lock = threading.Lock()
-        self._learnt = threading.Condition(self._lock)
-        self._learning: set[int] = set()
+        self.sparing = False
+        self._changed = threading.Condition()
+        self._stretches = deque([Stretch(lambda: self._walk.first({}), growing=True)])
+        self._numbered = 0  # chunks of the stretches that are done
+        self._rows: dict[int, Any] = {}
 
-    def learn(self, chunk: int, read: Callable[[Bound, int], tuple[Rows, Bound | None] | None]) -> Rows | None:
+    def learn(self, chunk: int, read: Reader) -> Any:
         """Read a chunk whose end is not known yet, and find its end in doing so, without a look at its keys before.
+
+        Meanwhile other threads that ask for later chunks read those of the next stretches, for when they are asked for.
 
         Args:
             chunk: Its number.
-            read: Gives the rows from a bound on, so many, and the bound after them (None: there are no more of its
-                type); or None if it cannot.
+            read: Gives the rows from a point on, up to another (None: to the end of the type), but no more than so
+                many; or None if it cannot.
 
         Returns:
-            What ``read`` gave; None where the end is known, and where it cannot be found so.
+            The rows; None where the end is known, and where it cannot be found so.
         """
-        with self._lock:
-            self._learning.add(chunk)
-            try:
-                if not self._known:
-                    self._known += self._more()
-                while not self.complete and len(self._known) <= chunk:
-                    # another thread reads the chunk before it, or is about to, and will find where this one begins
-                    soon = None if len(self._known) - 1 in self._learning else _SOON
-                    if not self._learnt.wait(soon):
-                        break
-                low = self._known[chunk] if len(self._known) == chunk + 1 else None
-                if low is None or not self.key.divides(low):
+        with self._changed:
+            while chunk not in self._rows:
+                if self.complete or len(self._known) > chunk + 1:
                     return None
-                self._lock.release()
-                try:
-                    found = read(low, self.rows_of(chunk))
-                finally:
-                    self._lock.acquire()
-                if found is None:
-                    return None
-                rows, following = found
-                if len(self._known) == chunk + 1:
-                    self._known.append(following or self._of_later_type(low))
-                    self._sure = len(self._known) if self._steady() else self._sure
-                return rows
-            finally:
-                self._learning.discard(chunk)
-                self._learnt.notify_all()
+                self._step(read, ahead=True)
+            return self._rows.pop(chunk)
+
+    def drop(self) -> None:
+        """Let go of rows that were read and that nobody has asked for."""
+        with self._changed:
+            self._rows.clear()
+            for stretch in self._stretches:
+                stretch.rows.clear()
 
     def of(self, chunk: int) -> tuple[Bound, Bound | None] | None:
         """The first bound of a chunk and that of the next (None: there is no next); None after the last chunk."""
-        with self._lock:
+        with self._changed:
             while len(self._known) < chunk + 2 and not self.complete:
-                self._known += self._more()
-                if self._steady():
-                    self._sure = len(self._known)
+                self._step()
             if len(self._known) <= chunk:
                 return None
             low = self._known[chunk]
@@ -138,7 +119,9 @@ class Bounds:
 
     def adopt(self, bounds: Sequence[Bound]) -> None:
         """Take the bounds that all processes agree on."""
-        with self._lock:
+        with self._changed:
+            self._stretches.clear()
+            self._rows.clear()
             self._known = [*bounds, None]
             self._sure = len(self._known)
 
@@ -147,91 +130,142 @@ class Bounds:
         """Whether all bounds are known."""
         return bool(self._known) and self._known[-1] is None
 
+    def walk(self, *, ahead: bool = False) -> None:
+        """Find all bounds; ``ahead``: those of several stretches at once, with other threads that do the same."""
+        with self._changed:
+            while not self.complete:
+                self._step(ahead=ahead)
+
     def all(self) -> list[Bound]:
         """The first bounds of all chunks."""
-        chunk = max(0, len(self._known) - 2)
-        while self.of(chunk) is not None:
-            chunk += 1
+        with self._changed:
+            while not self.complete and len(self._stretches) < 2:
+                self._step()
+        if not self.complete:
+            for _ in read_ahead(lambda _: self.walk(ahead=True), range(_AT_ONCE), _AT_ONCE, _AT_ONCE):  # type: ignore[arg-type,return-value]
+                pass
         return [bound for bound in self._known if bound is not None]
 
     def rows_of(self, chunk: int) -> int:
         """About how many documents a chunk has."""
         return rows_of_chunk(chunk, self.most)
 
-    def _more(self) -> list[Bound | None]:
-        """The next bound or bounds; None stands for the end."""
-        if not self._known:
-            return [self._first({})]
-        low = self._known[-1]
-        assert low is not None  # noqa: S101 - for the type: complete bounds have no more
-        if not self.key.divides(low):
-            return [self._of_later_type(low)]
-        if self._at_once:
-            every = self._every(low)
-            return [*every, self._of_later_type((every or [low])[-1])]
-        sizes = self._small()
-        if len(sizes) > 1:
-            every = self._every(low, limit=sum(sizes) + 1)
-            ends = [] if len(every) == len(sizes) else [self._of_later_type((every or [low])[-1])]
-            return [*every, *ends]
-        found = self._first(self.key.after(low), skip=self.rows_of(len(self._known) - 1))
-        if found is not None and alike(found, low):  # more rows than a chunk has are alike
-            found = self._first(self.key.beyond(low))
-        return [found or self._of_later_type(low)]
+    def _step(self, read: Reader | None = None, *, ahead: bool = False) -> None:
+        """Find the next bounds of a stretch, or wait for others to; holds the lock, and lets it go meanwhile."""
+        stretch = self._free(ahead=ahead, reads=read is not None)
+        if stretch is None:
+            self._changed.wait()
+            return
+        stretch.busy = True
+        self._changed.release()
+        try:
+            found = self._looked(stretch, read)
+        finally:
+            self._changed.acquire()
+            stretch.busy = False
+            self._changed.notify_all()
+        if self.complete:  # they were told meanwhile
+            return
+        if found.rows is not None:
+            stretch.rows[max(len(stretch.bounds) - 1, 0)] = found.rows
+        stretch.bounds += [bound for bound in found.bounds if bound is not None]
+        stretch.done = found.done
+        self._stretches += found.divided
+        if found.done and stretch is self._stretches[-1] and [*stretch.bounds, stretch.point] != [None]:
+            before = stretch.bounds[0] if stretch.bounds else stretch.point
+            assert before is not None  # noqa: S101 - one of them is there
+            self._stretches.append(Stretch(lambda: self._walk.of_later_type(before), growing=True))
+        self._number()
 
-    def _small(self) -> list[int]:
+    def _free(self, *, ahead: bool, reads: bool) -> Stretch | None:
+        """The first stretch that nobody works at, among those that are due."""
+        due = [stretch for stretch in self._stretches if not stretch.done][: _AT_ONCE if ahead else 1]
+        for place, stretch in enumerate(due):
+            if stretch.busy or (place and stretch.growing):
+                continue
+            held = len(self._rows) + sum(len(each.rows) + each.busy for each in due)
+            return stretch if not (place and reads and held >= _HELD) else None
+        return None
+
+    def _number(self) -> None:
+        """Give numbers to the bounds of stretches before which all is known."""
+        while self._stretches:
+            stretch = self._stretches[0]
+            self._known += stretch.bounds[stretch.told :]
+            stretch.told = len(stretch.bounds)
+            self._rows.update({self._numbered + place: rows for place, rows in stretch.rows.items()})
+            stretch.rows.clear()
+            if not stretch.done:
+                break
+            self._stretches.popleft()
+            self._numbered = len(self._known)
+            if not stretch.bounds and stretch.point is None:
+                self._known.append(None)
+        if self._steady():
+            self._sure = len(self._known)
+
+    def _looked(self, stretch: Stretch, read: Reader | None) -> Found:
+        if not stretch.bounds:
+            return self._begun(stretch, read)
+        low = stretch.bounds[-1]
+        if not self.key.divides(low):
+            return Found(done=True)
+        found = self._grown(stretch, low) if stretch.growing else None
+        if found is not None:
+            return found
+        size = self.rows_of(len(self._known) - 1) if stretch.growing else self.most
+        rows = None if read is None else read(low, stretch.high, size)
+        if rows is not None:
+            return Found([rows.following], rows.following is None, rows.rows)
+        bound = self._walk.later(low, size, stretch.high)
+        return Found([bound], bound is None)
+
+    def _grown(self, stretch: Stretch, low: Bound) -> Found | None:
+        """Several bounds at once, or stretches that it is divided into; None where neither is due."""
+        chunk = len(self._known) - 1
+        if self._at_once:
+            return Found(self._walk.every(low, lambda: map(self.rows_of, count(chunk))), done=True)
+        if len(sizes := self._small(chunk)) > 1:
+            every = self._walk.every(low, lambda: map(self.rows_of, count(chunk)), limit=sum(sizes) + 1)
+            return Found(every, done=len(every) < len(sizes))
+        if self.rows_of(chunk) == self.most and self._walk.by_id and len(stretch.bounds) > _SEEN:
+            stretch.growing = False
+            divided = self._divided(stretch, low, chunk)
+            return Found(divided=divided) if divided else None
+        return None
+
+    def _begun(self, stretch: Stretch, read: Reader | None) -> Found:
+        """Look for the first bound of a stretch."""
+        if read is not None and stretch.point is not None:
+            found = read(stretch.point, stretch.high, self.most)
+            if found is not None and found.first is None:
+                return Found(done=True)
+            if found is not None:
+                return Found([found.first, found.following], found.following is None, found.rows)
+        bound = stretch.find()
+        return Found([bound], bound is None)
+
+    def _small(self, chunk: int) -> list[int]:
         """Rows of the next chunks, as many as are found at once; only keys that no two rows share are counted so."""
         sizes: list[int] = []
-        while self.key == BY_ID and sum(sizes) + self.rows_of(len(self._known) - 1 + len(sizes)) <= _KEYS:
-            sizes.append(self.rows_of(len(self._known) - 1 + len(sizes)))
+        room = 0 if self.sparing or self.key != BY_ID else _KEYS
+        while sum(sizes) + (size := self.rows_of(chunk + len(sizes))) <= room:
+            if size == self.most and self._walk.by_id:
+                break  # from here on stretches do better
+            sizes.append(size)
         return sizes
 
-    def _of_later_type(self, low: Bound) -> Bound | None:
-        least = least_after(type_of(low[0])) if self.key == BY_ID and self._match is None else None
-        if least is not None and not isinstance(
-            least, MaxKey
-        ):  # ``min`` knows no types: one look at the keys, also where a type's own query scans all
-            return self._first({}, least=least)
-        for query in self.key.later_types(low):
-            found = self._first(query)
-            if found is not None:
-                return found
-        return None
+    def _divided(self, stretch: Stretch, low: Bound, chunk: int) -> list[Stretch]:
+        """The stretches behind the bounds of one that are known."""
+        last = self._walk.last(low)
+        if last is None:
+            return []
+        known = sum(self.rows_of(chunk - 1 - back) for back in range(len(stretch.bounds) - 1)) / self.most
+        found = points(stretch.bounds[0], low, last, known)
+        if not found:
+            return []
+        stretch.high = found[0]
+        return [self._between(*each) for each in zip(found, [*found[1:], None], strict=True)]
 
-    def _first(self, query: Query, skip: int = 0, least: Any = None) -> Bound | None:
-        from_ = {} if least is None else {"min": {"_id": least}, "hint": {"_id": 1}}
-        with closing(self._find({**self._command(query), **from_, "skip": skip, "limit": 1})) as found:
-            for raw in found:
-                return self.key.of(decode(frame(raw).document(0), EXACT))
-        return None
-
-    def _every(self, low: Bound, limit: int = 0) -> list[Bound]:
-        """The bounds after ``low`` among the rows of its type; among the first so many of them."""
-        while True:
-            try:
-                return self._walked(low, limit)
-            except Reread:  # they are half read, and of a time that the server no longer has
-                continue
-
-    def _walked(self, low: Bound, limit: int) -> list[Bound]:
-        bounds: list[Bound] = []
-        position, chunk = 0, len(self._known) - 1
-        wanted = self.rows_of(chunk)
-        limited = {"limit": limit} if limit else {}
-        for raw in self._find({**self._command(self.key.after(low)), **limited}):
-            here = frame(raw)
-            while wanted < position + here.rows:
-                found = self.key.of(decode(here.document(wanted - position), EXACT))
-                if not alike(found, (bounds or [low])[-1]):
-                    bounds.append(found)
-                wanted += self.rows_of(chunk + len(bounds))
-            position += here.rows
-        return bounds
-
-    def _command(self, query: Query) -> dict[str, Any]:
-        both = [part for part in (self._match, query) if part]
-        return {
-            "filter": {"$and": both} if len(both) > 1 else both[0] if both else {},
-            "sort": self.key.sort,
-            "projection": self.key.projection,
-        }
+    def _between(self, point: Bound, high: Bound | None) -> Stretch:
+        return Stretch(lambda: self._walk.first(self.key.rows(point, high)), point, high)

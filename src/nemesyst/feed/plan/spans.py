@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 def spanned(find: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a ``find``, with ``min`` and ``max`` instead of a filter that is one range of ``_id``.
 
-    Other filters stay as they are, and so do ranges of types that have no least value.
+    Other filters stay as they are, and so do ranges of types that have no least value; the server takes no ``min``
+    and ``max`` in descending order.
     """
+    if -1 in (find.get("sort") or {}).values():
+        return dict(find)
     found = find.get("filter") or {}
     limits = found.get("_id") if len(found) == 1 else None
     if not isinstance(limits, dict) or limits.keys() not in ({"$gte"}, {"$gte", "$lt"}):

@@ -1,13 +1,15 @@
 """Plans in the state database, so that every rank, and whoever resumes, sees the same chunks.
 
-``plans`` has a document for each plan, ``plans.bounds`` its bounds in pages, ``plans.parts`` what was seen in each
-chunk, and ``plans.statistics`` what was prepared from the train part; ``plans.cutoffs`` has the cutoff of whoever was
-the first to bind some rows, for those who do so at the same time. Whoever stores something first is right; the
-same plan of another process is then the one that is stored.
+``plans`` has a document for each plan, ``plans.bounds`` the pages of its bounds after the first one, ``plans.parts``
+what was seen in each chunk, and ``plans.statistics`` what was prepared from the train part; ``plans.cutoffs`` has the
+cutoff of whoever was the first to bind some rows, for those who do so at the same time. Whoever stores something first
+is right; the same plan of another process is then the one that is stored.
 """
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -16,7 +18,7 @@ import xxhash
 from bson import encode
 
 from nemesyst.database import insert_new, translated
-from nemesyst.errors import AccessError
+from nemesyst.errors import AccessError, DatabaseError
 from nemesyst.feed.plan.key import EXACT
 
 if TYPE_CHECKING:
@@ -27,12 +29,14 @@ if TYPE_CHECKING:
     from nemesyst.database import Connection
     from nemesyst.feed.plan.key import Bound
 
-_FORMAT = 1
+_FORMAT = 2
 _PAGE = 1000
 """Bounds of a page."""
 _TOGETHER = 120
 """How old, in s, a cutoff may be that others take over although there is no plan of it yet."""
 _ATTEMPTS = 5
+_USED = 3600.0
+"""How often at most it is noted that a plan is in use, in s."""
 
 
 @dataclass(frozen=True)
@@ -109,15 +113,27 @@ class Plans:
         """
         of_rows = {"_id": {"rows": rows, "database": database}}
         for _ in range(_ATTEMPTS):
-            found = self._found("looking for a plan", self._cutoffs, of_rows)
-            first = found[0]["time"] if found else None
-            if first is not None and abs(now.time - first.time) < _TOGETHER and holds(first):
-                return first  # type: ignore[no-any-return]  # a Timestamp
-            if not self._insert(self._cutoffs, [{**of_rows, "time": None}]) or self._moved(of_rows, first, now):
+            first = self._first(of_rows, now)
+            if first is None or first == now:
+                break
+            if abs(now.time - first.time) < _TOGETHER and holds(first):
+                return first
+            if self._moved(of_rows, first, now):
                 break
         return now
 
-    def _moved(self, of_rows: Mapping[str, Any], first: Timestamp | None, now: Timestamp) -> bool:
+    def _first(self, of_rows: Mapping[str, Any], now: Timestamp) -> Timestamp | None:
+        """The cutoff that is stored: ours if there was none; None where there is none, and ours may not be stored."""
+        try:
+            with translated("storing a plan"):
+                stored = {"$setOnInsert": {"time": now}}
+                found = self._cutoffs.find_one_and_update(of_rows, stored, upsert=True, return_document=True)
+        except AccessError:
+            self.writable = False
+            found = next(iter(self._found("looking for a plan", self._cutoffs, of_rows)), None)
+        return None if found is None else found["time"]
+
+    def _moved(self, of_rows: Mapping[str, Any], first: Timestamp, now: Timestamp) -> bool:
         """Whether the cutoff is now ours: not if another one was faster."""
         try:
             with translated("storing a plan"):
@@ -131,23 +147,33 @@ class Plans:
         heads = self._found("loading a plan", self._plans, {"_id": key, "format": _FORMAT})
         if not heads:
             return None
-        found, pages = heads[0], self._found("loading a plan", self._bounds, _of_plan(key), sort=[("_id", 1)])
+        found = heads[0]
+        self._note_use(found)
+        pages = [found]
+        if found["chunks"] > _PAGE:
+            pages += self._found("loading a plan", self._bounds, _of_plan(key), sort=[("_id", 1)])
         bounds = [tuple(bound) for page in pages for bound in page["bounds"]]
         if digest_of_bounds(bounds) != found["digest"]:
             return None
         return Plan(key, found["rows"], found["time"], found, bounds)
 
+    def _note_use(self, head: Mapping[str, Any]) -> None:
+        """Note in a plan, once an hour at most, that it is in use: what nobody uses may be collected."""
+        noted = int(head.get("used") or head["created"]) / 1000
+        if time.time() - noted < _USED:
+            return
+        with suppress(DatabaseError), translated("storing a plan"):  # a user who may only read
+            self._plans.update_one({"_id": head["_id"]}, {"$currentDate": {"used": True}})
+
     def save(self, plan: Plan, database: str) -> bool:
         """Store a plan, if no other process has stored it; whether it is stored now."""
         if not self.writable:
             return False
-        pages = [
-            {
-                "_id": {"plan": plan.key, "page": n},
-                "bounds": [list(b) for b in plan.bounds[n * _PAGE : (n + 1) * _PAGE]],
-            }
-            for n in range(-(-len(plan.bounds) // _PAGE))
-        ]
+        first, *more = (
+            [list(bound) for bound in plan.bounds[begin : begin + _PAGE]]
+            for begin in range(0, max(len(plan.bounds), 1), _PAGE)
+        )
+        pages = [{"_id": {"plan": plan.key, "page": n}, "bounds": bounds} for n, bounds in enumerate(more, 1)]
         head = {
             **plan.about,
             "_id": plan.key,
@@ -156,6 +182,7 @@ class Plans:
             "time": plan.time,
             "database": database,
             "chunks": len(plan.bounds),
+            "bounds": first,
             "digest": plan.digest,
             "created": datetime.now(UTC),
         }

@@ -46,16 +46,23 @@ class Scaler:
     def _scaled(self, name: str, values: Array) -> Array:
         self._check(name, values.shape)
         centre, spread = self._float32[name]
+        if values.ndim == 3 and centre.size > 1 and values.flags.c_contiguous:  # loops over a few fields are slow
+            rows, steps, fields = values.shape
+            scaled = np.subtract(values.reshape(rows, steps * fields), np.tile(centre, steps), dtype=np.float32)
+            scaled /= np.tile(spread, steps)
+            return scaled.reshape(values.shape)
         scaled = np.subtract(values, centre, dtype=np.float32)
         scaled /= spread
         return scaled
 
-    def unscale(self, values: Any, name: str = "y") -> Any:
+    def unscale(self, values: Any, name: str = "y", shape: tuple[int, ...] | None = None, steps: int = 0) -> Any:
         """Predictions or targets in their own units again: ``values * spread + centre``.
 
         Args:
-            values: Array or tensor of any framework whose last axis is the targets (any shape, for a single one).
+            values: Array or tensor of any framework whose last axis is the targets; it may lack for a single one.
             name: Name of the array in a batch.
+            shape: Shape of one step of the array; None: it is not known, and a single field may have any.
+            steps: Steps of a window that the array has; 0: it is no sequence.
 
         Returns:
             The same kind: a tensor stays one, on its device. float64 stays float64; half precision, in which large
@@ -70,6 +77,8 @@ class Scaler:
             return values
         values = _floats(values)
         self._check(name, tuple(values.shape))
+        if len(each.fields) == 1 and shape is not None and not _fits(tuple(values.shape), shape, steps):
+            raise _misshapen(name, each.fields[0], tuple(values.shape), (*((steps,) if steps else ()), *shape))
         if len(each.fields) == 1:  # plain numbers take dtype and device of what they meet
             return values * each.spread[0] + each.centre[0]
         if hasattr(values, "new_tensor"):  # a tensor of PyTorch
@@ -94,6 +103,24 @@ class Scaler:
     def from_dict(cls, values: Mapping[str, Mapping[str, Any]]) -> Self:
         """Make a scaler from what :meth:`as_dict` gave."""
         return cls({name: Statistics.from_dict(each) for name, each in values.items()})
+
+
+def _fits(given: tuple[int, ...], shape: tuple[int, ...], steps: int) -> bool:
+    """Whether values of a single field are shaped like its array; an axis of 1 at the end may be left out."""
+    if given[len(given) - len(shape) :] == shape:
+        return True
+    return shape == (1,) and (len(given) < 2 or (steps > 0 and given[-1] == steps))
+
+
+def _misshapen(name: str, field: str, given: tuple[int, ...], expected: tuple[int, ...]) -> FeedError:
+    shown = [f"(n, {', '.join(map(str, expected))})"]
+    if expected[-1] == 1:
+        shown.append(f"(n, {', '.join(map(str, expected[:-1]))})" if expected[1:] else "(n,)")
+    return FeedError(
+        f"unscale: {name} has the shape {given}, expected {' or '.join(shown)} as of field {field}",
+        f"Give values like batch[{name!r}]. Several for each, such as quantiles, take an axis of their own: "
+        "values[..., None].",
+    )
 
 
 def _floats(values: Any) -> Any:

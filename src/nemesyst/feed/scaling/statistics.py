@@ -27,8 +27,11 @@ def check_scale(scale: Any) -> Method | None:
     """
     if scale is None or (isinstance(scale, str) and scale in METHODS):
         return scale
-    meant = nearest(scale, list(METHODS)) if isinstance(scale, str) else f"there are: {', '.join(METHODS)}."
-    raise FeedError(f"Feed: scale={scale!r} is not a way to scale", f"{meant} None scales nothing.")
+    meant = f"; {nearest(scale, list(METHODS))}" if isinstance(scale, str) and scale else ""
+    raise FeedError(
+        f"Feed: scale={scale!r} is not a way to scale",
+        f"Give {', '.join(map(repr, METHODS[:-1]))} or {METHODS[-1]!r}, or None to scale nothing{meant}",
+    )
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ import numpy as np
 
 from nemesyst.feed.table import BY
 from nemesyst.feed.windows.clock import cells_of, length_of, ticks
-from nemesyst.feed.windows.names import ANCHOR
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,22 +33,15 @@ class Events:
 
 
 def event_steps(window: Window, steps: Steps, events: Events | None) -> Array:
-    """The first step at or after each event; may be one behind a device's last step. Sorted, each once; int64."""
-    if isinstance(window.anchor, str):
-        return _changes(steps)
+    """The step that shows each event; may be one behind a device's last step. Sorted, each once; int64.
+
+    It is the first one at or after the event; on a grid the cell that the event lies in, if there is such a cell.
+    """
+    if steps.changes is not None:
+        return steps.changes
     if events is None or not len(events.on):
         return np.empty(0, np.int64)
     return _at_times(window, steps, events)
-
-
-def _changes(steps: Steps) -> Array:
-    # between two devices too: no window reaches across those
-    values = steps.table.arrays[ANCHOR]
-    changed = np.zeros(len(values), np.bool_)
-    changed[1:] = values[1:] != values[:-1]
-    if values.dtype.kind == "f":
-        changed[1:] &= ~(np.isnan(values[1:]) & np.isnan(values[:-1]))
-    return np.flatnonzero(changed)
 
 
 def _at_times(window: Window, steps: Steps, events: Events) -> Array:

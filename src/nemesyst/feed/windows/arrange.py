@@ -14,6 +14,8 @@ from nemesyst.feed.windows.margins import is_device, own_range
 from nemesyst.feed.windows.steps import steps_of_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from nemesyst.feed.table import Table
     from nemesyst.feed.windows.anchors import Events
     from nemesyst.feed.windows.margins import Borders
@@ -39,7 +41,13 @@ class WindowTable:
 
 
 def arranged(
-    window: Window, table: Table, borders: Borders, *, before: int = 0, events: Events | None = None
+    window: Window,
+    table: Table,
+    borders: Borders,
+    *,
+    before: int = 0,
+    events: Events | None = None,
+    held: Mapping[str, Sequence[int]] | None = None,
 ) -> WindowTable:
     """Find the windows of a chunk; over all chunks, wherever their borders are, each window comes once.
 
@@ -52,11 +60,12 @@ def arranged(
         before: Steps that the device of ``borders.start`` has before it; needed where ``window.ordinal`` (see
             :func:`carried`).
         events: Needed where ``window.anchor`` is stages; those of other chunks may be among them.
+        held: Columns of arrays whose values a grid never averages, but takes the last of: codes of texts, booleans.
 
     Raises:
         FieldError: Time is neither dates nor numbers, or in another unit than the window's.
     """
-    steps = steps_of_rows(window, table) if window.every is None else steps_of_grid(window, table)
+    steps = steps_of_rows(window, table) if window.every is None else steps_of_grid(window, table, held)
     first, stop = own_range(borders, steps.devices, table_devices(steps), steps.times)
     if window.anchor is None:
         starts = np.arange(first, stop)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Self
 
 Array = np.ndarray[Any, Any]
@@ -68,7 +69,7 @@ class Filled:
     ages: Array
 
 
-def filled(values: Array, cover: Cover, fill: str, *, numeric: bool) -> Filled:
+def filled(values: Array, cover: Cover, fill: str, *, numeric: bool, held: Sequence[int] = ()) -> Filled:
     """Bring readings to the grid.
 
     Args:
@@ -76,13 +77,19 @@ def filled(values: Array, cover: Cover, fill: str, *, numeric: bool) -> Filled:
         cover: How they cover the cells.
         fill: ``mean``, ``last`` or ``linear``.
         numeric: Whether floats may be averaged; else, and with other values, a cell holds its last reading.
+        held: Columns of ``values``, of shape (readings, columns), that are filled as by ``last``: codes and booleans.
     """
     shape = values.shape[1:]
     if not numeric or values.dtype.kind != "f":
         ones = (len(cover.ages), *(1 for _ in shape))
-        held = np.take(values, cover.lasts[cover.sources], axis=0)
-        return Filled(held, (cover.ages == 0).reshape(ones), cover.ages.astype(np.int32).reshape(ones))
+        last = np.take(values, cover.lasts[cover.sources], axis=0)
+        return Filled(last, (cover.ages == 0).reshape(ones), cover.ages.astype(np.int32).reshape(ones))
     table = _table(values.reshape(len(values), math.prod(shape)), cover, fill)
+    if held and fill != "last":
+        columns = list(held)
+        codes = _table(np.ascontiguousarray(values[:, columns]), cover, "last")
+        for name in ("values", "measured", "ages"):
+            getattr(table, name)[:, columns] = getattr(codes, name)
     cells = len(cover.ages)
     return Filled(*(each.reshape(cells, *shape) for each in (table.values, table.measured, table.ages)))
 

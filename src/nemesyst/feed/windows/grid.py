@@ -14,10 +14,12 @@ import numpy as np
 from nemesyst.feed.table import ON, PART, Table
 from nemesyst.feed.windows.clock import cells_of, dated, length_of, ticks
 from nemesyst.feed.windows.fill import Cover, filled
-from nemesyst.feed.windows.names import AGE, MEASURED, aged, masked
-from nemesyst.feed.windows.steps import Steps, different
+from nemesyst.feed.windows.names import AGE, ANCHOR, MEASURED, aged, masked
+from nemesyst.feed.windows.steps import Steps, changes_of, different
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from nemesyst.feed.windows.spec import Window
 
 Array = np.ndarray[Any, Any]
@@ -49,12 +51,13 @@ class _Occupied:
         return widths
 
 
-def steps_of_grid(window: Window, table: Table) -> Steps:
+def steps_of_grid(window: Window, table: Table, held: Mapping[str, Sequence[int]] | None = None) -> Steps:
     """The cells of the grid as steps.
 
     Args:
         window: What a window is; ``every`` is given.
         table: Rows in the order of (device, time, arrival), with ``#on``, and ``#by`` if ``window.by`` is given.
+        held: See :func:`arranged`.
 
     Raises:
         FieldError: Time is neither dates nor numbers, or in another unit than the window's.
@@ -71,9 +74,10 @@ def steps_of_grid(window: Window, table: Table) -> Steps:
     breaks[cover.places[occupied.runs]] = True
     breaks[1:] |= parts[1:] != parts[:-1]
     begins = (numbers * every).astype(np.float64 if times.dtype.kind == "f" or isinstance(every, float) else np.int64)
-    arrays = {name: values for name, values in table.arrays.items() if name not in (ON, PART)}
-    made = {ON: dated(begins, on), PART: parts, **_arrays(window, arrays, cover)}
-    return Steps(Table(made), begins, parts, cover.places[occupied.devices], np.flatnonzero(breaks), numbers)
+    arrays = {name: values for name, values in table.arrays.items() if name not in (ON, PART, ANCHOR)}
+    made = {ON: dated(begins, on), PART: parts, **_arrays(window, arrays, cover, held or {})}
+    devices, runs = cover.places[occupied.devices], np.flatnonzero(breaks)
+    return Steps(Table(made), begins, parts, devices, runs, numbers, _changed_cells(table, cover))
 
 
 def _occupied(window: Window, times: Array, fresh: Array) -> _Occupied:
@@ -84,6 +88,12 @@ def _occupied(window: Window, times: Array, fresh: Array) -> _Occupied:
     firsts[1:] |= cells[1:] != cells[:-1]
     where = np.flatnonzero(firsts)
     return _Occupied(where, cells[where], fresh[where], runs[where])
+
+
+def _changed_cells(table: Table, cover: Cover) -> Array | None:
+    """Cells with a reading at which the field of an anchor changes, also if it changes back in the same cell."""
+    changes = changes_of(table)
+    return None if changes is None else np.unique(cover.places[cover.groups[changes]])
 
 
 def _parts(table: Table, cover: Cover) -> Array:
@@ -101,10 +111,13 @@ def _parts(table: Table, cover: Cover) -> Array:
     return made
 
 
-def _arrays(window: Window, arrays: dict[str, Array], cover: Cover) -> dict[str, Array]:
+def _arrays(
+    window: Window, arrays: Mapping[str, Array], cover: Cover, held: Mapping[str, Sequence[int]]
+) -> dict[str, Array]:
     made: dict[str, Array] = {}
     for name, values in arrays.items():
-        result = filled(values, cover, str(window.fill), numeric=masked(name) or name == "known")
+        numeric = masked(name) or name == "known"
+        result = filled(values, cover, str(window.fill), numeric=numeric, held=held.get(name, ()))
         made[name] = result.values
         if masked(name):
             made[MEASURED + name] = result.measured

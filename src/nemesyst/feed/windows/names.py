@@ -8,7 +8,10 @@ all others     the steps of the inputs
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from nemesyst.feed.windows.spec import Window
 
 AHEAD = frozenset({"y", "known", "weight"})
 ANCHOR = "#anchor"
@@ -41,3 +44,10 @@ def aged(name: str) -> bool:
 def mask_of(name: str) -> str:
     """The name in a batch: ``mask`` for ``x``, ``mask.seq`` for ``x.seq``, ``mask.y`` for ``y``."""
     return "mask" if name == "x" else f"mask.{name.removeprefix('x.')}"
+
+
+def steps_of(window: Window | None, name: str) -> int:
+    """How many steps of a window an array in a batch has; 0: it has no axis of them."""
+    if window is None or place(name) == "one":
+        return 0
+    return window.horizon if place(name) == "ahead" else window.length

@@ -42,12 +42,13 @@ class Window:
             are filled, 3 steps by default; else None, which allows any distance.
         anchor: Windows around events instead of sliding ones. A field: an event is each row that holds another
             value than the device's row before. Stages: each document that they yield is an event, with the fields
-            ``by`` and ``on``. The first step at or after the event is the first of the horizon (with
-            ``horizon=0`` the last of the inputs).
+            ``by`` and ``on``. The first row at or after the event, with ``every`` the cell that it lies in, is the
+            first step of the horizon (with ``horizon=0`` the last of the inputs). Several events that one step shows
+            make one window.
         fill: Which value a cell gets with ``every``: ``"mean"`` (default) or ``"last"`` of its readings, and empty
             cells the value before; or ``"linear"``: the mean, and empty cells lie on the line between their
-            neighbours, except at the end of the inputs, where that line would tell the future. Values that
-            are not floats (classes, texts, images of bytes) are always the last.
+            neighbours, except at the end of the inputs, where that line would tell the future. Texts, booleans,
+            classes and images of bytes are always the last, also where they stand among numbers.
         known: Fields known ahead of time, such as a price or a set point: ``batch["known"]`` of shape
             (batch, horizon, known), float32.
         with_time: Whether a batch tells ``"device"`` and ``"time"``, that of the last input step; shape (batch,).

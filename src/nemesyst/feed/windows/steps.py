@@ -9,6 +9,7 @@ import numpy as np
 
 from nemesyst.feed.table import BY, ON, PART, Table
 from nemesyst.feed.windows.clock import length_of, ticks
+from nemesyst.feed.windows.names import ANCHOR
 
 if TYPE_CHECKING:
     from nemesyst.feed.windows.spec import Window
@@ -27,6 +28,7 @@ class Steps:
         devices: Index of each device's first step; int64.
         runs: Index of each run's first step: behind it begins a device, a gap or a part; int64.
         cells: Number of each grid cell; None without ``every``.
+        changes: Steps at which the field of ``anchor`` changes, rising, int64; None where it is no field.
     """
 
     table: Table
@@ -35,6 +37,7 @@ class Steps:
     devices: Array
     runs: Array
     cells: Array | None = None
+    changes: Array | None = None
 
     @property
     def run_ends(self) -> Array:
@@ -61,7 +64,7 @@ def steps_of_rows(window: Window, table: Table) -> Steps:
     breaks[1:] |= parts[1:] != parts[:-1]
     if window.max_gap is not None:
         breaks[1:] |= np.diff(times) > length_of(window.max_gap)
-    return Steps(table, times, parts, np.flatnonzero(fresh), np.flatnonzero(breaks))
+    return Steps(table, times, parts, np.flatnonzero(fresh), np.flatnonzero(breaks), changes=changes_of(table))
 
 
 def different(table: Table, times: Array) -> tuple[Table, Array, Array]:
@@ -78,3 +81,18 @@ def different(table: Table, times: Array) -> tuple[Table, Array, Array]:
     kept = np.flatnonzero(np.append(~again, True))
     groups = np.flatnonzero(np.append(True, ~again))
     return table.take(kept), times[kept], fresh[groups]
+
+
+def changes_of(table: Table) -> Array | None:
+    """Rows in which the field of an anchor is another than in the row before, int64; None without such a field.
+
+    The first row of a device may be among them: no window reaches back across it.
+    """
+    values = table.arrays.get(ANCHOR)
+    if values is None:
+        return None
+    changed = np.zeros(len(values), np.bool_)
+    changed[1:] = values[1:] != values[:-1]
+    if values.dtype.kind == "f":
+        changed[1:] &= ~(np.isnan(values[1:]) & np.isnan(values[:-1]))
+    return np.flatnonzero(changed)

@@ -1,0 +1,62 @@
+"""Collecting what nothing refers to: blobs, and plans of feeds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from nemesyst.database import translated
+from nemesyst.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from nemesyst.models.store import Store
+
+HOUR = 3600.0
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What was collected, or would be.
+
+    Attributes:
+        blobs: Whole blobs that nothing referred to.
+        pending: Blobs whose saver died on the way.
+        parts: Parts without a blob.
+        size: Bytes of all of these.
+        plans: What was collected of the plans of feeds, by kind.
+        dry_run: Whether nothing was changed.
+    """
+
+    blobs: int
+    pending: int
+    parts: int
+    size: int
+    plans: Mapping[str, int] = field(default_factory=dict)
+    dry_run: bool = False
+
+
+def collect(store: Store, *, older_than: float | timedelta, plans: timedelta | None, dry_run: bool) -> Collected:
+    """Collect plans, then blobs; see :meth:`nemesyst.Models.gc`."""
+    from nemesyst.database import sweep  # here: both take a while to import
+    from nemesyst.feed import collect as collect_plans
+
+    age = older_than.total_seconds() if isinstance(older_than, timedelta) else older_than
+    if isinstance(age, bool) or not isinstance(age, int | float) or not 0 <= age < float("inf"):
+        raise SettingsError(f"older_than={older_than!r}", "Give a number of seconds, or a timedelta.")
+    gone: dict[str, int] = {}
+    if plans is not None:
+        found = collect_plans(
+            store.connection, store.state, older_than=plans, in_use=lambda key: _in_use(store, key), dry_run=dry_run
+        )
+        gone = {"plans": found.plans, "sets": found.sets, "bytes": found.bytes}
+    swept = sweep(store.connection, store.state, older_than=float(age), dry_run=dry_run)
+    return Collected(swept.blobs, swept.pending, swept.parts, swept.size, gone, dry_run)
+
+
+def _in_use(store: Store, key: str) -> bool:
+    """Whether a version came from a plan."""
+    with translated("collect old plans"):
+        return store.catalogue.versions.find_one({"plan": key}, {"_id": 1}) is not None

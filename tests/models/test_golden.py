@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-import torch
 
 from nemesyst.errors import CorruptBlobError, ModelError, SelfTestError, SettingsError
 from nemesyst.frameworks import adapter_for
 from nemesyst.models import golden
+
+torch = pytest.importorskip("torch")
 
 INPUTS = np.linspace(-1, 1, 24, dtype="f4").reshape(8, 3)
 

@@ -44,7 +44,11 @@ def test_a_field_may_be_missing_in_all_rows_of_a_chunk(hub, missing):
     def row(i):
         there = not 200 <= i < 500
         packed, text = np.full((2, 2), i % 200, np.uint8), "ab"[i % 2]
-        return {"_id": i, "i": i, **({"label": i, "list": [i, 1], "packed": packed, "text": text} if there else {})}
+        return {
+            "_id": i,
+            "i": i,
+            **({"label": float(i), "list": [i, 1], "packed": packed, "text": text} if there else {}),
+        }
 
     hub.put("rows", [row(i) for i in range(700)])
     kept = [i for i in range(700) if missing != "drop" or not 200 <= i < 500]
@@ -57,7 +61,7 @@ def test_a_field_may_be_missing_in_all_rows_of_a_chunk(hub, missing):
         if targets:
             assert found["y"].reshape(-1)[~gaps].tolist() == [i for i in kept if not 200 <= i < 500]
             assert not gaps.any() or (
-                np.isnan(found["y"][gaps]).all() if missing == "nan" else set(found["y"][gaps]) == {-1}
+                np.isnan(found["y"][gaps]).all() if missing == "nan" else set(found["y"][gaps].flat) == {-1}
             )
         elif inputs == ["i", "text"]:
             assert set(found["x"][gaps, 1]) <= {2}

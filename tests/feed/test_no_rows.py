@@ -64,6 +64,7 @@ def test_a_feed_without_any_rows_is_told(hub):
 
 
 def test_a_frame_has_a_row_for_each_window_and_a_column_for_each_field(rows):
+    pytest.importorskip("pandas")
     window = nm.Window(by="unit", on="t", length=3, horizon=2, with_time=True)
     frame = rows.feed("rows", inputs=["air", "t"], targets=["air"], window=window).to_pandas()
     assert list(frame) == ["air", "t", "y.air", "device", "time"]
@@ -74,6 +75,7 @@ def test_a_frame_has_a_row_for_each_window_and_a_column_for_each_field(rows):
 
 
 def test_masks_of_a_grid_are_named_by_their_fields(rows):
+    pytest.importorskip("pandas")
     window = nm.Window(by="unit", on="t", length=3, every=2)
     frame = rows.feed("rows", inputs=["air", "mode"], targets="air", window=window).to_pandas()
     assert list(frame) == ["air", "mode", "y.air", "mask.air", "mask.mode", "mask.y.air"]
@@ -81,5 +83,6 @@ def test_masks_of_a_grid_are_named_by_their_fields(rows):
 
 
 def test_a_frame_has_what_a_map_gives(rows):
+    pytest.importorskip("pandas")
     frame = rows.feed("rows", inputs=["air", "t"], map=doubled).to_pandas()
     assert list(frame) == ["x2_0", "x2_1"]

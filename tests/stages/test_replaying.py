@@ -140,7 +140,7 @@ def test_another_feed_is_refused_and_named(points, script):
     path = script(PLAIN)
     ref = trained(points, path)
     script(PLAIN.replace('targets="y"', 'targets="y", batch_size=7'))
-    with pytest.raises(nm.NemesystError, match="the feed of learn has changed"):
+    with pytest.raises(nm.NemesystError, match="the feed has changed"):
         points.models.replay(ref)
 
 
@@ -191,3 +191,17 @@ def test_lineage_is_a_tree_back_to_the_collections(points, script):
     assert "collection" in told
     assert f"{points.db.name}.points" in told
     assert "parent curve@1" in told
+
+
+def test_a_learner_may_be_given_the_newest_rows_alone(points, script):
+    points.put("readings", [{"i": i, "x": i / 100, "y": 3 * i / 100, "t": i} for i in range(500)], key="i")
+    feed = 'nm.Feed("readings", inputs="x", targets="y", split=nm.Split(by="i", test=0.3))'
+    path = script(
+        PLAIN.replace('nm.Feed("points", inputs="x", targets="y")', feed)
+        .replace('model="slope"', 'model="slope", since=(99, "t")')
+        .replace("run.feed.to_numpy()", "run.feed.train.to_numpy()")
+    )
+    version = points.models.get(trained(points, path))
+    assert 50 < version.rows["train"] < 100
+    assert version.lineage["rows"]["train"] == version.rows["train"]
+    assert points.models.replay(version.ref).identical

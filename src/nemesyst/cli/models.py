@@ -112,9 +112,9 @@ def gc(
     with session.connect(create=False) as hub:
         found = hub.models.gc(dry_run=dry_run, older_than=timedelta(hours=hours), plans=timedelta(days=days))
     counts = [
-        f"{found.blobs:,} unused contents",
+        f"{found.blobs:,} blobs that nothing names",
         f"{found.pending:,} of savers that died",
-        f"{found.parts:,} parts of none",
+        f"{found.parts:,} loose parts",
         f"{found.plans.get('plans', 0):,} plans of feeds",
     ]
     verb = "would free" if dry_run else "freed"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import runpy
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nemesyst.cli.command import Session, command
-from nemesyst.errors import NemesystError, ScriptError, SettingsError, nearest
+from nemesyst.errors import ScriptError, SettingsError, nearest
 
 if TYPE_CHECKING:
     from nemesyst.feed import BoundFeed
@@ -193,10 +192,10 @@ def builds_of(script: Path | None, name: str | None) -> Any:
         if name is not None:
             raise SettingsError(f"--build {name} without --script", "Name the file that it is in.")
         return None
-    names = _executed(script)
-    if name is None:
-        from nemesyst.stages import Learner, Predictor, stage_of
+    from nemesyst.stages import Learner, Predictor, run_script, stage_of
 
+    names = run_script(script)
+    if name is None:
         declared = [stage_of(each) for each in names.values() if hasattr(each, "__nemesyst__")]
         found = [each for each in declared if isinstance(each, Learner | Predictor) and each.build is not None]
         return {each.model.partition("@")[0].partition("[")[0]: each.build for each in found} or None
@@ -206,16 +205,3 @@ def builds_of(script: Path | None, name: str | None) -> Any:
             f"{script} has no function {name!r}; {nearest(name, known)}", "Name one of them with --build."
         )
     return names[name]
-
-
-def _executed(script: Path) -> dict[str, Any]:
-    if not script.is_file():
-        raise ScriptError(f"script {script} does not exist", "Check the path.")
-    try:
-        return runpy.run_path(str(script), run_name=f"nemesyst_script_{script.stem}")
-    except NemesystError:
-        raise
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # noqa: BLE001 - SystemExit too: whatever a script does, it is told in a line
-        raise ScriptError(f"{script}: {type(error).__name__}: {error!s:.500}", "Correct the script.") from None

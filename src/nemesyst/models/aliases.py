@@ -122,7 +122,8 @@ def rollback(store: Store, ref: Reference, why: str | None) -> Version:
         undone, target = _before(store, key, now, session)
         if undone is None or target is None:
             raise UnknownModelError(
-                f"{ref} means version {now['number']} and meant nothing before",
+                f"{ref} means version {now['number']} and "
+                + ("meant nothing before" if undone is None else "what it meant before was deleted"),
                 f"Promote the version that you want: nemesyst models promote '{ref.path}@N' {ref.selector}",
             )
         move = {**_move("rollback", now, target.number), "why": why, "undoes": undone["move"]}
@@ -149,8 +150,11 @@ def history(store: Store, ref: Reference) -> list[Move]:
 
 
 def _before(store: Store, key: Document, now: Document, session: Any) -> tuple[Document | None, Version | None]:
-    """The last promotion that still holds and was from a version that is still there, and that version."""
-    promotion = now["promotion"]
+    """The last promotion that still holds and was from a version that is still there, and that version.
+
+    Without such a version: one that was from a version which is gone, or None.
+    """
+    promotion, lost = now["promotion"], None
     while promotion is not None:
         undone = store.catalogue.promotions.find_one({**key, "move": promotion}, session=session)
         if undone is None or undone["from"] is None:
@@ -159,8 +163,8 @@ def _before(store: Store, key: Document, now: Document, session: Any) -> tuple[D
         found = store.catalogue.versions.find_one(wanted, HEAVY, session=session)
         if found is not None:
             return undone, version_of(found)
-        promotion = undone["below"]
-    return None, None
+        promotion, lost = undone["below"], undone
+    return lost, None
 
 
 def _require_alias(ref: Reference) -> None:

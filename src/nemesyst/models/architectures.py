@@ -60,7 +60,7 @@ def registered(name: str, ref: str, *, needed: bool = True) -> Build | None:
         known = nearest(name, list(_registered))
         raise ModelError(
             f"{ref} has the architecture {name!r}, which this process has not registered: {known}",
-            f"Import your module with @nm.architecture({name!r}), or pass build= or into=.",
+            f"Import your module with @nm.architecture({name!r}), or pass build= (--script FILE) or into=.",
         )
     return _registered[name]
 

@@ -133,6 +133,11 @@ def narrowing(on: Any, field: str | None) -> Callable[[str | None], BoundFeed]:
     """
     if isinstance(on, BoundFeed):
         params = on.spec.params or {}
+        if field is not None and "entity" in params:
+            raise SettingsError(
+                f'promote_better: field={field!r}, and the pipeline of the feed asks for {{"$param": "entity"}}, too',
+                "Leave field= out; or give a feed of all entities.",
+            )
         if field is None and "entity" not in params:
             raise SettingsError(
                 "promote_better: it is not known which rows are an entity's",

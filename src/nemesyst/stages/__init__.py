@@ -4,7 +4,7 @@ from nemesyst.stages.arguments import arguments_of, check_known
 from nemesyst.stages.context import Progress, Run
 from nemesyst.stages.declare import Learner, Predictor, Stage, Trained, Wrangler, learner, predictor, stage_of, wrangler
 from nemesyst.stages.replaying import Replay, replay
-from nemesyst.stages.scripts import Script, load_script, script_line
+from nemesyst.stages.scripts import Script, load_script, run_script, script_line
 from nemesyst.stages.work import Outcome, work
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "load_script",
     "predictor",
     "replay",
+    "run_script",
     "script_line",
     "stage_of",
     "work",

@@ -83,6 +83,7 @@ class Learner(Stage):
     alias: str | None = None
     build: Callable[..., Any] | None = None
     parent: str | None = None
+    since: Any = None
     text: str | None = None
 
 
@@ -124,6 +125,7 @@ def learner(
     promote: str | None = None,
     build: Callable[..., Any] | None = None,
     parent: str | None = None,
+    since: str | float | tuple[str | float, str] | None = None,
     text: str | None = None,
 ) -> Callable[[Function], Function]:
     """Declare ``function(run, ...)`` as one that trains on a feed and returns or yields :class:`Trained`.
@@ -135,6 +137,8 @@ def learner(
         build: Function that makes the untrained model; its arguments are recorded with the version.
         parent: Version to go on from, with its scale: ``"@champion"`` of the same model (none yet: from the start),
             or another reference; ``run.parent`` in the function.
+        since: Train on the newest rows alone, by event time: ``"7d"``, or a number where the time is one; see
+            ``feed.since``. The field is that of the window or the split, or the second of ``("7d", "t")``.
         text: What the model is for, for its card.
     """
     spec = Feed(feed) if isinstance(feed, str) else feed
@@ -148,7 +152,7 @@ def learner(
     if parent is not None:
         Reference.parse(model + parent if parent.startswith("@") else parent)
     _check_build("learner", build)
-    return lambda function: _declare(Learner(function, spec, model, promote, build, parent, text))
+    return lambda function: _declare(Learner(function, spec, model, promote, build, parent, since, text))
 
 
 def predictor(

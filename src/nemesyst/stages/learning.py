@@ -65,7 +65,10 @@ def learn(run: Run, stage: Learner, script: Path | None = None) -> tuple[str, di
 def open_feed(run: Run, stage: Learner, *, as_of: Any = None, parent: Version | None = None) -> None:
     """Give a run its learner's feed, with the scale of the version that it goes on from, and seed what it draws."""
     prepared = None if parent is None else parent.feed
-    run.bound = run.hub.feed(stage.feed, as_of=as_of, prepared=prepared).watched(run.progress.rows)
+    feed = run.hub.feed(stage.feed, as_of=as_of, prepared=prepared)
+    if stage.since is not None:
+        feed = feed.since(*(stage.since if isinstance(stage.since, tuple) else (stage.since,)))
+    run.bound = feed.watched(run.progress.rows)
     run.model, run.parent, run.seed = stage.model, parent, stage.feed.seed
     seed_all(run.seed)
 

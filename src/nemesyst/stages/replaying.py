@@ -85,11 +85,11 @@ def replay(
     learner = _recorded(version)
     path = Path(script or learner["script"])
     stage = _stage(version, path, str(learner["function"]))
-    differing = _code(version, learner, stage, path)
+    differing = _code(learner, stage, path)
     parent = None if version.parent is None else hub.models.get(version.parent)
     run = Run(hub, args=learner["args"], progress=progress or Silent())
     open_feed(run, stage, as_of=Timestamp(*(version.lineage or {})["as_of"]), parent=parent)
-    differing += _rows(version, run.feed)
+    differing += _feed(version, run.feed) or _rows(version, run.feed)
     if differing and not anyway:
         raise ReplayError(
             f"{version.ref} cannot be replayed: {'; '.join(differing)}",
@@ -139,8 +139,7 @@ def _stage(version: Version, path: Path, function: str) -> Learner:
     return stage
 
 
-def _code(version: Version, learner: Mapping[str, Any], stage: Learner, path: Path) -> list[str]:
-    lineage = version.lineage or {}
+def _code(learner: Mapping[str, Any], stage: Learner, path: Path) -> list[str]:
     differing = []
     if (now := code_of(stage.function, path)["source"]) != learner.get("source"):
         commit = (learner.get("git") or {}).get("commit")
@@ -148,12 +147,13 @@ def _code(version: Version, learner: Mapping[str, Any], stage: Learner, path: Pa
             f"the code of {stage.name} has changed (source {str(learner.get('source'))[:12]} then, {str(now)[:12]} now"
             + (f"; commit {commit[:12]} then)" if commit else ")")
         )
-    if stage.feed.fingerprint != lineage["fingerprint"]:
-        differing.append(
-            f"the feed of {stage.name} has changed (fingerprint {lineage['fingerprint'][:12]} then, "
-            f"{stage.feed.fingerprint[:12]} now)"
-        )
     return differing
+
+
+def _feed(version: Version, feed: BoundFeed) -> list[str]:
+    """Whether the feed is another one."""
+    then, now = (version.lineage or {})["fingerprint"], feed.spec.fingerprint
+    return [] if then == now else [f"the feed has changed (fingerprint {then[:12]} then, {now[:12]} now)"]
 
 
 def _rows(version: Version, feed: BoundFeed) -> list[str]:

@@ -40,6 +40,23 @@ def load_script(path: str | Path) -> Script:
         ScriptError: The file is missing, has a syntax error, fails, has no stage, or two of the same name.
     """
     path = Path(path)
+    with collecting() as stages:
+        names = run_script(path)
+    stages += [value.plain(name) for name, value in names.items() if isinstance(value, PredictorOf)]
+    if not stages:
+        raise ScriptError(
+            f"{path} has no stage", "Decorate a function with @nm.wrangler, @nm.learner or @nm.predictor."
+        )
+    _refuse_twins(path, stages)
+    return Script(path, tuple(stages))
+
+
+def run_script(path: Path) -> dict[str, Any]:
+    """Run a script's file, which may import modules that lie beside it; the names that it defines.
+
+    Raises:
+        ScriptError: The file is missing, has a syntax error, or fails.
+    """
     source = _read(path)
     try:
         code = compile(source, str(path), "exec")
@@ -48,15 +65,7 @@ def load_script(path: str | Path) -> Script:
         raise ScriptError(f"{path}:{error.lineno or 1}: {error.msg}: {line}", "Correct this line.") from None
     except ValueError as error:  # null bytes, on some versions of Python
         raise ScriptError(f"{path} is not Python: {error}", "Check the file.") from None
-    with collecting() as stages:
-        names = _execute(path, code)
-    stages += [value.plain(name) for name, value in names.items() if isinstance(value, PredictorOf)]
-    if not stages:
-        raise ScriptError(
-            f"{path} has no stage", "Decorate a function with @nm.wrangler, @nm.learner or @nm.predictor."
-        )
-    _refuse_twins(path, stages)
-    return Script(path, tuple(stages))
+    return _execute(path, code)
 
 
 def _read(path: Path) -> bytes:

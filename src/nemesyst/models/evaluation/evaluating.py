@@ -65,7 +65,17 @@ def evaluate(
     wanted = metrics_of(metrics)
     candidates = candidates_of(models, refs, baselines)
     groups = grouped(candidates, feed)
-    work = _Work(models, Evaluations(store), groups, candidates, wanted, loading or Loading(), feed.origin())
+    work = _Work(
+        models,
+        Evaluations(store),
+        groups,
+        candidates,
+        wanted,
+        loading or Loading(),
+        feed.origin(),
+        feed.spec.split,
+        feed.spec.collection,
+    )
     return work.results(refresh=refresh)
 
 
@@ -80,6 +90,8 @@ class _Work:
     metrics: Given
     loading: Loading
     origin: Mapping[str, Any]
+    split: Any
+    collection: str
 
     @cached_property
     def _definitions(self) -> dict[str, str]:
@@ -168,10 +180,20 @@ class _Work:
             shown=found.shown.get(label) or None,
         )
 
+    def _caution(self, candidate: Candidate) -> str | None:
+        """Whether a version may have been trained on these rows."""
+        if candidate.version is None or candidate.spec is None:
+            return None
+        part = self.origin.get("part")
+        if part in (None, "train"):
+            return "may have been trained on these rows"
+        same = candidate.spec.split == self.split and candidate.spec.collection == self.collection
+        return None if same else "its own split is another one: it may have been trained on some of these rows"
+
     def _table(self, known: Mapping[tuple[str, str], Result]) -> Results:
         return Results(
             [
-                replace(known[each.identity, definition], metric=name)
+                replace(known[each.identity, definition], metric=name, caution=self._caution(each))
                 for each in self.candidates
                 for name, definition in self._definitions.items()
             ]

@@ -39,6 +39,7 @@ class Result:
         origin: Which rows: database, collection, part, fingerprint of the feed and cutoff.
         when: When it was computed (UTC); None: it has not been stored.
         found: Whether it was found in the database, from an earlier evaluation.
+        caution: Why the number may be better than it should; None: no reason is known.
         sums: Sums of each block, shape (blocks, columns); None for a plain function.
         shown: A few predictions beside the truth, for pictures.
     """
@@ -59,6 +60,7 @@ class Result:
     origin: Mapping[str, Any] = field(repr=False)
     when: datetime | None = None
     found: bool = False
+    caution: str | None = None
     sums: np.ndarray[Any, Any] | None = field(default=None, repr=False, compare=False)
     shown: Mapping[str, Sequence[float]] | None = field(default=None, repr=False, compare=False)
 
@@ -182,4 +184,5 @@ def _cell(row: Result | None, best: Result | None) -> str:
 
 def _note(row: Result) -> str:
     notes = [f"{row.bad:,} predictions are no numbers"] if row.bad else []
+    notes += [row.caution] if row.caution else []
     return ", ".join([*notes, *(["found"] if row.found else [])])

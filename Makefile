@@ -33,7 +33,7 @@ soak: .venv/dev
 	NEMESYST_DATA="$(TEST_DATA)" $(BIN)/python -m pytest -m soak --timeout 3600
 
 core: .venv-core/done .venv/dev
-	NEMESYST_MONGOD=$$($(BIN)/python -c "$(FIND_MONGOD)") .venv-core/bin/python -m pytest -m "core and not slow and not soak"
+	NEMESYST_MONGOD=$$($(BIN)/python -c "$(FIND_MONGOD)") .venv-core/bin/python -m pytest -n $(WORKERS) -m "core and not slow and not soak"
 
 lint: .venv/dev
 	$(BIN)/ruff check
@@ -62,9 +62,9 @@ clean:
 	$(PIP) -e ".[all,dev]"
 	touch $@ .venv/demo
 
-.venv-core/done: pyproject.toml constraints.txt
+.venv-core/done: pyproject.toml constraints.txt Makefile
 	$(PYTHON) -m venv .venv-core
-	.venv-core/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e . pytest pytest-randomly pytest-timeout hypothesis
+	.venv-core/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e . pytest pytest-randomly pytest-timeout pytest-xdist hypothesis
 	touch $@
 
 .venv-peers/done: benchmarks/peers/requirements.txt

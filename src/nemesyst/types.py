@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from nemesyst.errors import ModelError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
@@ -116,8 +118,18 @@ class Version:
 
     @cached_property
     def lineage(self) -> Mapping[str, Any] | None:
-        """Where its rows come from: what ``feed.lineage()`` gave at save time; None where there was no feed."""
-        return None if self.lineage_text is None else dict(json.loads(self.lineage_text))
+        """Where its rows come from: what ``feed.lineage()`` gave at save time; None where there was no feed.
+
+        Raises:
+            ModelError: It is no longer what was saved.
+        """
+        try:
+            return None if self.lineage_text is None else _lineage(self.lineage_text)
+        except ValueError:
+            raise ModelError(
+                f"the record of {self.ref} in the state database is damaged: its lineage is none",
+                "Use another version, or delete it; find out who writes to the state database.",
+            ) from None
 
     @property
     def path(self) -> str:
@@ -131,3 +143,54 @@ class Version:
 
     def __str__(self) -> str:
         return self.ref
+
+
+_DEEPEST = 100
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """Read JSON text that holds an object, nested at most 100 deep, without halves of characters.
+
+    Raises:
+        ValueError: It holds something else.
+    """
+    try:
+        found = json.loads(text)
+    except RecursionError:
+        raise ValueError(text[:80]) from None
+    if not isinstance(found, dict):
+        raise ValueError(text[:80])  # noqa: TRY004 - a wrong type is a wrong text here
+    level: list[Any] = [found]
+    for _ in range(_DEEPEST):
+        inner = [value for each in level for value in (each.values() if isinstance(each, dict) else each)]
+        level = [value for value in inner if isinstance(value, dict | list)]
+        if not level:
+            break
+    else:
+        raise ValueError(text[:80])
+    if "\\u" in text:
+        json.dumps(found, ensure_ascii=False).encode()  # raises UnicodeEncodeError, which is a ValueError
+    return found
+
+
+def _lineage(text: str) -> dict[str, Any]:
+    """A lineage whose ``rows``, ``as_of`` and ``collections`` can be read.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    found = json_object(text)
+    rows, moment, names = (found.get(name) for name in ("rows", "as_of", "collections"))
+    if rows is not None and not (isinstance(rows, dict) and all(_whole(count, 2**63) for count in rows.values())):
+        raise ValueError(rows)
+    if moment is not None and not (
+        isinstance(moment, list) and len(moment) == 2 and all(_whole(part, 2**32) for part in moment)
+    ):
+        raise ValueError(moment)
+    if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise ValueError(names)
+    return found
+
+
+def _whole(value: object, end: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < end

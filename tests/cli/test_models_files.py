@@ -35,9 +35,9 @@ def run(home, names, capsys):
 
 def test_a_version_is_deleted_and_its_bytes_are_freed(stored, run):
     assert run("delete", "air@1", "--why", "old")[:2] == (0, "deleted air@1\n")
-    assert run("gc")[1].startswith("freed 0 B: 0 unused contents")  # it is young
-    assert run("gc", "--hours", "0", "--dry-run")[1].startswith("would free 400.1 kB: 1 unused contents")
-    assert run("gc", "--hours", "0")[1].startswith("freed 400.1 kB: 1 unused contents")
+    assert run("gc")[1].startswith("freed 0 B: 0 blobs that nothing names")  # it is young
+    assert run("gc", "--hours", "0", "--dry-run")[1].startswith("would free 400.1 kB: 1 blobs that nothing names")
+    assert run("gc", "--hours", "0")[1].startswith("freed 400.1 kB: 1 blobs that nothing names")
     code, out, _ = run("gc", "--hours", "0", "--json")
     assert (code, json.loads(out)["blobs"]) == (0, 0)
 

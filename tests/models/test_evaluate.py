@@ -8,6 +8,7 @@ import pytest
 import nemesyst as nm
 from nemesyst.errors import FeedError, ModelError, SettingsError, UnknownModelError
 
+from . import telemetry
 from .telemetry import by_hand, error, learn, predict, put, spec
 
 
@@ -75,10 +76,10 @@ def test_a_version_is_evaluated_on_the_rows_of_the_feed_that_is_given(hub):
 
 def test_results_are_found_again_while_version_and_rows_are_the_same(hub, rows):
     version = learn(hub, spec=spec())
-    asked = []
+    telemetry.asked = asked = []
 
     def counting(model, batch):
-        asked.append(len(batch["x"]))
+        telemetry.asked.append(len(batch["x"]))  # what a module holds is no part of the function's fingerprint
         return predict(model, batch)
 
     first = evaluate(hub, version.ref, predict=counting)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from typing import Annotated, NoReturn
@@ -46,6 +47,7 @@ def _options(
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 not understood, 130 interrupted, 143 terminated."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    _print_anything()
     try:
         app(arguments)
     except NemesystError as error:
@@ -55,6 +57,13 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(1)
     except OSError as error:  # a disk that is full behind our output, a working folder that is gone
         fail(NemesystError(f"the system refuses: {error}", "Check the folder, its rights and its room."), as_json=False)
+
+
+def _print_anything() -> None:
+    """Let a name that is no text (a path of raw bytes), or that the terminal lacks letters for, be printed escaped."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def fail(error: NemesystError, *, as_json: bool) -> NoReturn:

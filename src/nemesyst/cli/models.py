@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import sys
+import warnings
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
@@ -14,9 +17,10 @@ import typer
 from nemesyst.cli import models_evaluate, models_replay
 from nemesyst.cli.command import Session, command
 from nemesyst.cli.table import size_of, table
+from nemesyst.errors import ModelError, SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from nemesyst.types import Version
 
@@ -39,22 +43,22 @@ def list_models(
 ) -> None:
     """List the versions of all models, or of one."""
     with session.connect(create=False) as hub:
-        versions = hub.models.list(name, limit=limit or None)
+        versions = _told_of(lambda: hub.models.list(name, limit=limit or None))
     heads = ("version", "aliases", "framework", "size", "created (UTC)", "metrics")
     rows = [
         (
-            v.ref,
+            _shown(v.ref),
             ", ".join(v.aliases),
-            v.framework,
+            _shown(v.framework),
             size_of(v.size),
             f"{v.created:%Y-%m-%d %H:%M:%S}",
-            _metrics(v.metrics),
+            _shown(_metrics(v.metrics)),
         )
         for v in versions
     ]
     more = f"\nthe newest {limit:,} versions; --limit 0 lists all" if len(versions) == limit else ""
     text = table(heads, rows) + more if rows else "there are no models yet"
-    session.result([_json(v) for v in versions], text)
+    session.result(_all_json(versions) if session.json else [], text)
 
 
 @command(app, "show")
@@ -72,6 +76,7 @@ def show(session: Session, ref: Ref) -> None:
     ]
     rows = [(name, str(value)) for name, value in _facts(version).items() if value]
     rows += [(name, text) for name, text in (("history", "\n".join(history)), ("came from", str(origin))) if text]
+    rows = [(name, _shown(text)) for name, text in rows]
     value = {**_json(version), "history": {alias: [asdict(move) for move in made] for alias, made in moves.items()}}
     session.result({**value, "origin": origin.as_dict()}, table(("", ""), rows))
 
@@ -109,8 +114,9 @@ def gc(
     days: Annotated[float, typer.Option(help="Plans of feeds that were not used for so many days go.", min=0.1)] = 30.0,
 ) -> None:
     """Free what nothing refers to: bytes of deleted versions, of savers that died, and old plans of feeds."""
+    older_than, plans = _span("--hours", hours, 3600), _span("--days", days, 86400)
     with session.connect(create=False) as hub:
-        found = hub.models.gc(dry_run=dry_run, older_than=timedelta(hours=hours), plans=timedelta(days=days))
+        found = hub.models.gc(dry_run=dry_run, older_than=older_than, plans=plans)
     counts = [
         f"{found.blobs:,} blobs that nothing names",
         f"{found.pending:,} of savers that died",
@@ -143,6 +149,42 @@ def import_models(
         versions = hub.models.import_(file, numbers="keep" if keep_numbers else "next", aliases=aliases)
     lines = [f"{version.ref}, which was {(version.imported or {}).get('ref')}" for version in versions]
     session.result([_json(version) for version in versions], "\n".join(lines))
+
+
+def _told_of(find: Callable[[], list[Version]]) -> list[Version]:
+    """What was found; warnings about it go to standard error, each on a line."""
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        found = find()
+    for each in warned:
+        print(f"warning: {_shown(str(each.message))}", file=sys.stderr)
+    return found
+
+
+def _all_json(versions: Sequence[Version]) -> list[dict[str, Any]]:
+    """Versions as JSON values, but those whose lineage is damaged."""
+    found = []
+    for version in versions:
+        try:
+            found.append(_json(version))
+        except ModelError as error:
+            print(f"warning: left out of the list: {_shown(error.message)}", file=sys.stderr)
+    return found
+
+
+def _span(option: str, number: float, unit: int) -> timedelta:
+    try:
+        return timedelta(seconds=number * unit)
+    except (OverflowError, ValueError):
+        raise SettingsError(f"{option} {number} is no length of time", "Give at most 100 years.") from None
+
+
+def _shown(text: str) -> str:
+    """Text without what would move the cursor or change the terminal; new lines stay."""
+    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
 def _facts(version: Version) -> dict[str, Any]:

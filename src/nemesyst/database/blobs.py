@@ -44,8 +44,8 @@ _HELD = 8 << 20
 _LARGE = 64 << 20
 """Contents of more bytes are read into a file, from where they are mapped, and not into memory."""
 
-_RENEW = 60.0
-"""How often a saver says that it is still at work, in s."""
+_RENEW = 5.0
+"""How often a saver says that it is still at work, in s: the collector looks at how long ago that was."""
 
 
 def cache_of(settings: Settings) -> NodeCache | None:
@@ -180,7 +180,8 @@ class Blobs:
             for part in chain(first, parts):
                 hasher.update(part)
                 size += len(part)
-                if writer.add(part) and time.monotonic() - renewed > _RENEW:
+                writer.add(part)
+                if time.monotonic() - renewed > _RENEW:
                     self._change(blob, {"$currentDate": {"touched": True}})
                     renewed = time.monotonic()
             writer.finish()

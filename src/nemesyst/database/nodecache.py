@@ -184,8 +184,8 @@ class Landing:
 
 
 def _mapped(descriptor: int, size: int) -> memoryview | None:
-    """A file of that size as a view; None if it has another."""
-    if os.fstat(descriptor).st_size != size:
+    """A file of that size as a view; None if it has another, or none (nothing can be mapped of it)."""
+    if os.fstat(descriptor).st_size != size or size < 1:
         return None
     # all pages of a small one at once: one by one they would cost more than to hash them
     ahead = mmap.MAP_POPULATE if size <= WINDOW and hasattr(mmap, "MAP_POPULATE") else 0

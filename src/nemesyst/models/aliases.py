@@ -9,14 +9,16 @@ transaction is too old (60 s by default), so the less time passes between the fi
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nemesyst.database import update_all
 from nemesyst.errors import ModelError, SettingsError, UnknownModelError
+from nemesyst.models.arguments import check_text
 from nemesyst.models.catalogue import at
 from nemesyst.models.environment import user
-from nemesyst.models.records import HEAVY, Document, Move, move_of, version_of
+from nemesyst.models.records import HEAVY, Document, Move, head_of, move_of, undone_of, version_of
 from nemesyst.models.reference import LATEST, Reference, check_alias
 
 if TYPE_CHECKING:
@@ -68,6 +70,26 @@ class _Moving(NamedTuple):
     promotion: int | None
 
 
+def asked(given: Any, why: str | None) -> list[Promotion]:
+    """Promotions out of pairs of reference and alias.
+
+    Raises:
+        SettingsError: It is something else; names it.
+    """
+    remedy = "Give pairs: [('air@3', 'champion')]."
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise SettingsError(f"{given!r:.80} is no list of moves", remedy)
+    found = []
+    for each in given:
+        if isinstance(each, Promotion):
+            found.append(each)
+        elif isinstance(each, tuple | list) and len(each) == 2:
+            found.append(Promotion(Reference.parse(each[0]), each[1], why))
+        else:
+            raise SettingsError(f"{each!r:.80} is no move of an alias", remedy)
+    return found
+
+
 def promote(store: Store, asked: Sequence[Promotion]) -> list[Version]:
     """Let aliases mean versions: all of the moves, or none.
 
@@ -79,6 +101,7 @@ def promote(store: Store, asked: Sequence[Promotion]) -> list[Version]:
     catalogue = store.catalogue
     for each in asked:
         check_alias(each.alias)
+        check_text("why", each.why)
     if len({tuple(each.key.values()) for each in asked}) != len(asked):
         raise SettingsError("an alias is to be moved twice in one call", "Name each model and alias once.")
     catalogue.prepare()
@@ -111,11 +134,12 @@ def rollback(store: Store, ref: Reference, why: str | None) -> Version:
         UnknownModelError: The alias does not exist, or never meant anything earlier.
     """
     _require_alias(ref)
+    check_text("why", why)
     catalogue = store.catalogue
     catalogue.prepare()
 
     def work(session: Any) -> Version:
-        now = catalogue.alias(ref, session)
+        now = head_of(catalogue.alias(ref, session))
         if now["number"] is None:
             catalogue.find(ref, session)  # raises
         key = {**at(ref), "alias": ref.selector}
@@ -156,7 +180,8 @@ def _before(store: Store, key: Document, now: Document, session: Any) -> tuple[D
     """
     promotion, lost = now["promotion"], None
     while promotion is not None:
-        undone = store.catalogue.promotions.find_one({**key, "move": promotion}, session=session)
+        found = store.catalogue.promotions.find_one({**key, "move": promotion}, session=session)
+        undone = None if found is None else undone_of(found)
         if undone is None or undone["from"] is None:
             break
         wanted = {"name": key["name"], "entity": key["entity"], "number": undone["from"]}
@@ -187,7 +212,7 @@ def _heads(store: Store, asked: Sequence[Promotion], session: Any) -> dict[tuple
     for each in asked:
         entities.setdefault((each.ref.name, each.alias), []).append(each.ref.entity)
     return {
-        (name, found["entity"], alias): found
+        (name, found["entity"], alias): head_of(found)
         for (name, alias), wanted in entities.items()
         for found in store.catalogue.aliases.find(
             {"name": name, "entity": {"$in": wanted}, "alias": alias}, session=session
@@ -196,7 +221,8 @@ def _heads(store: Store, asked: Sequence[Promotion], session: Any) -> dict[tuple
 
 
 def _head(store: Store, key: Document, session: Any) -> Document:
-    return store.catalogue.aliases.find_one(key, session=session) or _NEW
+    found = store.catalogue.aliases.find_one(key, session=session)
+    return _NEW if found is None else head_of(found)
 
 
 def _move(kind: str, now: Document, target: int | None) -> Document:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from nemesyst.errors import UnknownModelError
+from nemesyst.errors import SettingsError, UnknownModelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -74,7 +74,7 @@ def ancestry(get: Callable[[str], Version], ref: str) -> Ancestry:
     while (parent := line[-1].parent) is not None and len(line) < _GENERATIONS:
         try:
             line.append(get(parent))
-        except UnknownModelError:
+        except (UnknownModelError, SettingsError):  # it is gone, or was never the name of one
             lost = parent
             break
     found = Ancestry(line.pop(), None, lost)

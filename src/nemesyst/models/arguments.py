@@ -11,11 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nemesyst.errors import ModelError, SettingsError
+from nemesyst.models import shapes
+from nemesyst.types import json_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _LARGEST = 2**63
+_DEEPEST = 50
+"""Values in values at most; the server takes 100 of everything."""
+
+_WHOLE = "Give text of whole characters."
 
 _PLAIN: dict[type, tuple[type, ...]] = {
     int: (int,), float: (int, float), str: (str,), bool: (bool,), list: (list,), dict: (dict,)
@@ -77,18 +83,39 @@ def check_text(field: str, value: object) -> str | None:
         SettingsError: It is something else.
     """
     if value is not None and not isinstance(value, str):
-        raise SettingsError(f"{field}={value!r} is no text", f"Write {field}='...'.")
+        raise SettingsError(f"{field}={value!r:.80} is no text", f"Write {field}='...'.")
+    if value is not None and not shapes.is_text(value):
+        raise SettingsError(f"{field}={value!r:.80} holds halves of characters (surrogates)", _WHOLE)
     return value
 
 
-def _json(where: str, value: Any) -> Any:
+def check_learner(learner: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What trained a version, as JSON values.
+
+    Raises:
+        SettingsError: A name or a value does not fit; names it.
+    """
+    found = None if learner is None else check_args(learner, "learner")
+    if found is not None and not shapes.is_learner(found):
+        raise SettingsError(
+            "learner: 'args' and 'git' are dicts, and 'function', 'script' and 'source' are texts",
+            "Call what else you record by another name.",
+        )
+    return found
+
+
+def _json(where: str, value: Any, depth: int = 0) -> Any:
+    if depth > _DEEPEST:
+        raise SettingsError(f"{where:.80}... is nested more than {_DEEPEST} deep", "Give flatter values.")
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, Mapping):
-        return {_key(where, name): _json(f"{where}[{name!r}]", inner) for name, inner in value.items()}
+        return {_key(where, name): _json(f"{where}[{name!r}]", inner, depth + 1) for name, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_json(f"{where}[{n}]", inner) for n, inner in enumerate(value)]
-    if isinstance(value, bool | str) or value is None:
+        return [_json(f"{where}[{n}]", inner, depth + 1) for n, inner in enumerate(value)]
+    if isinstance(value, str):
+        return check_text(where, value)
+    if isinstance(value, bool) or value is None:
         return value
     if isinstance(value, int) and -_LARGEST <= value < _LARGEST:
         return int(value)
@@ -111,6 +138,8 @@ def _mapping(field: str, value: Any) -> Mapping[str, Any]:
 def _key(where: str, name: object) -> str:
     if not isinstance(name, str) or not name or name.startswith("$") or "\0" in name:
         raise SettingsError(f"{where} has the name {name!r}", "A name is a text that does not start with $.")
+    if not shapes.is_text(name):
+        raise SettingsError(f"{where} has the name {name!r}, which holds halves of characters (surrogates)", _WHOLE)
     return name
 
 
@@ -125,11 +154,39 @@ def feed_text(feed: Any) -> str | None:
     told = getattr(feed, "recorded", None) or getattr(feed, "as_dict", None)
     values = feed if told is None else told()
     try:
-        return json.dumps(dict(values), allow_nan=False)
-    except (TypeError, ValueError) as error:
+        text = json.dumps(dict(values), allow_nan=False)
+        json_object(text)  # as readers will
+    except (TypeError, ValueError, RecursionError) as error:
         raise SettingsError(
-            f"feed is a {type(feed).__name__}, not a feed or a specification: {error}", "Pass what hub.feed gave."
+            f"feed is a {type(feed).__name__}, not a feed or a specification: {error!s:.200}",
+            "Pass what hub.feed gave.",
         ) from None
+    return text
+
+
+def check_seconds(given: object) -> float | None:
+    """A time in s, or None.
+
+    Raises:
+        SettingsError: It is something else.
+    """
+    if given is None:
+        return None
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given < float("inf"):
+        raise SettingsError(f"seconds={given!r}", "Give the time that training took, in s.")
+    return float(given)
+
+
+def check_contents(also: object, curves: object) -> None:
+    """Refuse what is no list of forms, and curves that are no bytes.
+
+    Raises:
+        SettingsError: One of them is something else.
+    """
+    if not isinstance(also, str | list | tuple):
+        raise SettingsError(f"also={also!r:.80} names no forms", 'Write also="onnx".')
+    if not isinstance(curves, bytes | None):
+        raise SettingsError(f"curves is a {type(curves).__name__}, not bytes", "Give JSON text as bytes.")
 
 
 def name_of(build: Callable[..., Any] | None) -> str | None:

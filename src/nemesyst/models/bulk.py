@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from nemesyst.errors import NemesystError, SettingsError, nearest
 from nemesyst.models.saving import Prepared, Saving, contents_of, insert, prepare, stored
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from concurrent.futures import Future
 
     from nemesyst.models.store import Store
@@ -35,6 +36,8 @@ def save_many(store: Store, savings: Iterable[Any], common: Mapping[str, Any]) -
     """Store many models; see :meth:`nemesyst.Models.save_many`."""
     if unknown := [name for name in common if name not in _COMMON]:
         raise SettingsError(f"save_many({unknown[0]}=...): there is no such argument", nearest(unknown[0], _COMMON))
+    if not isinstance(savings, Iterable):
+        raise SettingsError(f"save_many({savings!r:.80})", "Give a list of pairs (name, model).")
     prepared: Iterable[Prepared] = (_prepared(store, each, common) for each in savings)
     if isinstance(savings, list | tuple):
         prepared = list(prepared)  # all is checked before the first write

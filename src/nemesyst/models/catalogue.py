@@ -90,7 +90,8 @@ class Catalogue:
             entities.setdefault((ref.name, ref.selector), []).append(ref.entity)
         found: dict[Reference, Document] = {}
         for (name, selector), wanted in entities.items():
-            query = {"name": name, "entity": {"$in": wanted}, **_selected(selector)}
+            ours = OURS if selector == LATEST else {}
+            query = {**ours, "name": name, "entity": {"$in": wanted}, **_selected(selector)}
             stages: list[Document] = [{"$match": query}]
             if selector == LATEST:
                 stages = [*_first_of(query, "$$ROOT"), {"$replaceWith": "$first"}]

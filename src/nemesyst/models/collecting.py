@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 HOUR = 3600.0
 
+_LONGEST = 100 * 365 * 86400
+"""Seconds of an age at most: the server's clock less this is still a date."""
+
 
 @dataclass(frozen=True)
 class Collected:
@@ -44,8 +47,10 @@ def collect(store: Store, *, older_than: float | timedelta, plans: timedelta | N
     from nemesyst.feed import collect as collect_plans
 
     age = older_than.total_seconds() if isinstance(older_than, timedelta) else older_than
-    if isinstance(age, bool) or not isinstance(age, int | float) or not 0 <= age < float("inf"):
-        raise SettingsError(f"older_than={older_than!r}", "Give a number of seconds, or a timedelta.")
+    if isinstance(age, bool) or not isinstance(age, int | float) or not 0 <= age <= _LONGEST:
+        raise SettingsError(f"older_than={older_than!r}", "Give 0 s to 100 years: a number of seconds, or a timedelta.")
+    if plans is not None and not (isinstance(plans, timedelta) and 0 <= plans.total_seconds() <= _LONGEST):
+        raise SettingsError(f"plans={plans!r}", "Give a timedelta of at most 100 years, or None.")
     gone: dict[str, int] = {}
     if plans is not None:
         found = collect_plans(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 from nemesyst.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
 
     from nemesyst.feed import BoundFeed
     from nemesyst.models.bulk_gates import Judgements
@@ -29,7 +29,7 @@ class Comparing:
         feed: BoundFeed,
         metrics: Any,
         *,
-        baselines: Sequence[Any] = (),
+        baselines: Any = (),
         build: Callable[..., Any] | Mapping[str, Callable[..., Any]] | None = None,
         trust: Any = (),
         device: str | None = None,
@@ -39,9 +39,9 @@ class Comparing:
         """Compare versions over the same rows, each with its own inputs, window and scale.
 
         Versions that read the same share one pass. Samples are told apart by device and time of a window, or by
-        ``_id``; only those that all candidates have are counted. Results are stored under version and digest of the
-        rows, and found again. Memory holds some batches and sums; plain functions as metrics get everything at once,
-        out of a temporary file.
+        ``_id``; only those that all candidates have are counted. Results are stored under version, ``predict``,
+        ``build`` and digests of rows and inputs, and found again, unless a function's source is not to be had. Memory
+        holds some batches and sums; plain functions as metrics get everything at once, out of a temporary file.
 
         Args:
             refs: References (or versions), and functions of a batch, which is unscaled and comes as the feed gives it.
@@ -117,7 +117,8 @@ class Comparing:
             The version. Promoting it to what it already is changes nothing.
 
         Raises:
-            GateError: It is not better, the results are of different rows, too few, or NaN; or the alias has moved.
+            GateError: It is not better, the results are of different rows or inputs, too few, or NaN; it is ``over``
+                itself; or the alias has moved.
             UnknownModelError: No such model, version or alias.
             SettingsError: An argument does not fit.
         """

@@ -14,6 +14,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 from uuid import uuid4
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
 MAGIC = b"nemesyst models\x01"
 
 _PIECE = 1 << 20
+_DEAD = 60.0
+"""Seconds for which a part was not written to before anybody looks whether its writer is dead."""
 _LONGEST = 1 << 30
 """Bytes of an index at most: about a million versions."""
 
@@ -61,9 +66,11 @@ def write(path: Path, index: Index, pieces: Callable[[int], Iterable[bytes]]) ->
     part = path.with_name(f".{path.name}.{uuid4().hex[:8]}.part")
     contents = [stored._asdict() for stored in index.contents]
     text = json.dumps({"versions": index.versions, "contents": contents}, allow_nan=False).encode()
+    _clear(path)
     try:
         try:
             with part.open("xb") as file:
+                _lock(file.fileno())
                 file.write(MAGIC + len(text).to_bytes(8, "little") + blake3(text).digest() + text)
                 for number in range(len(index.contents)):
                     for piece in pieces(number):
@@ -77,6 +84,29 @@ def write(path: Path, index: Index, pieces: Callable[[int], Iterable[bytes]]) ->
     except OSError as error:
         raise RecordError(f"{path} cannot be written: {error.strerror or error}", "Check the folder.") from error
     return size
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock a part while its writer lives; whether that could be done."""
+    try:
+        import fcntl  # here: other systems lack it
+    except ImportError:
+        return False
+    with suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    return False
+
+
+def _clear(path: Path) -> None:
+    """Delete the parts of this file whose writers were killed."""
+    ours = re.compile(re.escape(f".{path.name}.") + r"[0-9a-f]{8}\.part")
+    with suppress(OSError):
+        for part in path.parent.iterdir():
+            if ours.fullmatch(part.name) and time.time() - part.lstat().st_mtime > _DEAD:
+                with part.open("rb") as file:
+                    if _lock(file.fileno()):
+                        part.unlink(missing_ok=True)
 
 
 def read_index(file: BinaryIO, path: Path) -> Index:

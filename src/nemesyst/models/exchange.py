@@ -4,31 +4,31 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from nemesyst.database import blobs, translated
-from nemesyst.errors import CorruptBlobError, ModelError, RecordError, SettingsError
+from nemesyst.errors import ModelError, RecordError, SettingsError
 from nemesyst.models import aliases as moves
-from nemesyst.models.arguments import check_args, check_metrics, check_tags
 from nemesyst.models.container import Index, read_content, read_index, write
-from nemesyst.models.records import CONTENTS, Document, content_of, facts_of, version_of
-from nemesyst.models.reference import Reference, check_alias
+from nemesyst.models.incoming import DICTS, TEXTS, check_once, file_name, record_of
+from nemesyst.models.records import Document, content_of, version_of
+from nemesyst.models.reference import Reference
 from nemesyst.models.saving import Prepared, check_free, insert
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from nemesyst.models.store import Store
     from nemesyst.types import Stored, Version
 
 Numbers = Literal["next", "keep"]
 
-_TEXTS = ("text", "framework", "architecture", "build", "feed", "lineage", "parent", "node", "plan")
-_DICTS = ("rows", "learner", "environment")
 _AT_ONCE = 200
+_TIMES = 5
+"""How often contents are stored when they are collected meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -46,19 +46,20 @@ class Exported:
     size: int
 
 
-def export(store: Store, refs: Sequence[str], path: Path) -> Exported:
+def export(store: Store, refs: Any, file: Any) -> Exported:
     """Write versions into a file; see :meth:`nemesyst.Models.export`."""
-    if isinstance(refs, str) or not refs:
+    given = [refs] if isinstance(refs, str) else list(refs) if isinstance(refs, Iterable) else []
+    if not given:
         raise SettingsError(f"export({refs!r})", "Give a list of references, such as ['air@champion'].")
+    path = _path(file)
+    wanted = list(dict.fromkeys(map(Reference.parse, given)))
     with translated("export models"):
-        documents = {}
-        for ref in refs:
-            found = store.catalogue.find(Reference.parse(ref), data=True)
-            documents[version_of(found).ref] = found
+        documents = {version_of(found).ref: found for found in _at_one_moment(store, wanted)}
     order: dict[Stored, tuple[blobs.Content, str]] = {}
     versions = []
     for ref, document in documents.items():
         version = version_of(document)
+        _ = version.lineage  # a damaged one is found here, not by whoever imports it
         for name, stored in version.contents.items():
             content = content_of(document, name)
             if content is not None:
@@ -70,8 +71,37 @@ def export(store: Store, refs: Sequence[str], path: Path) -> Exported:
     return Exported(path, tuple(documents), size)
 
 
-def import_(store: Store, path: Path, *, numbers: Numbers, aliases: bool) -> list[Version]:
+def _path(file: Any) -> Path:
+    try:
+        path = Path(file)
+    except TypeError:
+        raise SettingsError(f"{file!r} is no path of a file", "Give a text or a Path.") from None
+    if "\0" in str(path) or not path.name:
+        raise SettingsError(f"{str(path)!r} is no path of a file", "Name the file.")
+    return path
+
+
+def _at_one_moment(store: Store, refs: Sequence[Reference]) -> list[Document]:
+    """Records as they were at one moment, so that an alias that moves stands once; then their small contents."""
+    catalogue = store.catalogue
+    if store.connection.server.transactions:
+        found = store.connection.transaction("export models", lambda session: catalogue.find_all(refs, session))
+    else:
+        found = catalogue.find_all(refs)  # where there are no transactions, no alias moves
+    filled = {}
+    for begin in range(0, len(found), _AT_ONCE):
+        some = [each["_id"] for each in found[begin : begin + _AT_ONCE]]
+        for each in catalogue.versions.find({"_id": {"$in": some}}, {"contents": 1}):
+            filled[each["_id"]] = each["contents"]
+    lost = next((each for each in found if each["_id"] not in filled), None)
+    if lost is not None:
+        raise ModelError(f"{version_of(lost).ref} was deleted while it was exported", "Export again.")
+    return [{**each, "contents": filled[each["_id"]]} for each in found]
+
+
+def import_(store: Store, file_: Any, *, numbers: Numbers, aliases: bool) -> list[Version]:
     """Store the versions of a file; see :meth:`nemesyst.Models.import_`."""
+    path = _path(file_)
     if numbers not in ("next", "keep"):
         raise SettingsError(f"numbers={numbers!r}", "Give 'next' (each gets its next number) or 'keep'.")
     doing = f"import {path}"
@@ -79,7 +109,8 @@ def import_(store: Store, path: Path, *, numbers: Numbers, aliases: bool) -> lis
     try:
         with path.open("rb") as file:
             index = read_index(file, path)
-            records = [_record(each, index, path, keep=numbers == "keep") for each in index.versions]
+            records = [record_of(each, index, path, keep=numbers == "keep") for each in index.versions]
+            check_once(records, path, aliases=aliases)
             check_free(store, [_prepared(each, {})[0] for each in records])
             store.catalogue.prepare()
             stored = _store(store, file, path, index)
@@ -88,7 +119,7 @@ def import_(store: Store, path: Path, *, numbers: Numbers, aliases: bool) -> lis
     made = _insert(store, records, stored, doing)
     if aliases:
         wanted = [
-            moves.Promotion(Reference.parse(version.ref), alias, f"imported from {path.name}")
+            moves.Promotion(Reference.parse(version.ref), alias, f"imported from {file_name(path)}")
             for each, version in zip(records, made, strict=True)
             for alias in each["aliases"]
         ]
@@ -124,76 +155,31 @@ def _as_json(document: Document, version: Version) -> Document:
         "metrics": {name: None if math.isnan(value) else value for name, value in version.metrics.items()},
         "args": dict(version.args),
         "seconds": version.seconds,
-        **{name: document.get(name) for name in (*_TEXTS, *_DICTS)},
+        **{name: document.get(name) for name in (*TEXTS, *DICTS)},
         "contents": {name: stored.digest for name, stored in version.contents.items()},
     }
 
 
-def _record(said: Mapping[str, Any], index: Index, path: Path, *, keep: bool) -> Document:
-    """A record out of a file, checked: whoever wrote the file may have meant harm.
-
-    Raises:
-        CorruptBlobError: It is no record.
-    """
-    sizes = {content.digest: content for content in index.contents}
-    try:
-        target = Reference.parse(str(Reference(_typed(said["name"], str), _typed(said["entity"], str))))
-        number, created = said["number"], datetime.fromisoformat(said["created"])
-        aliases = [check_alias(alias) for alias in said["aliases"]]
-        metrics = check_metrics({name: math.nan if v is None else v for name, v in said["metrics"].items()})
-        contents = {name: sizes[digest] for name, digest in said["contents"].items() if name in CONTENTS}
-        record = {
-            **{name: _typed(said.get(name), str) for name in _TEXTS if name != "plan"},
-            **{name: None if said.get(name) is None else check_args(said[name], name) for name in _DICTS},
-            **({"plan": _typed(said["plan"], str)} if said.get("plan") else {}),
-            "tags": check_tags(said["tags"]),
-            "metrics": metrics,
-            "args": check_args(said["args"]),
-            "seconds": _typed(said.get("seconds"), (int, float)),
-        }
-        named = {name: stored._asdict() for name, stored in contents.items()}
-        version_of({"name": target.name, "number": _counted(number), "created": created, "contents": named, **record})
-    except (ValueError, TypeError, KeyError, AttributeError, SettingsError, ModelError, RecursionError) as error:
-        raise CorruptBlobError(
-            f"{path} is no file of models, or a damaged one: a record in it is none ({error!r:.200})",
-            "Export it again.",
-        ) from None
-    imported = {"ref": str(Reference(target.name, target.entity, number)), "created": said["created"]}
-    imported |= {"parent": record["parent"], "file": path.name}
-    record |= {"facts": facts_of(metrics, record["tags"]), "imported": imported}
-    return {
-        "target": target,
-        "keep": number if keep else None,
-        "aliases": aliases,
-        "contents": contents,
-        "record": record,
-    }
-
-
-def _counted(number: Any) -> int:
-    if isinstance(number, bool) or not isinstance(number, int) or not 0 < number < 10**9:
-        raise TypeError(number)
-    return number
-
-
-def _typed(value: Any, kinds: type | tuple[type, ...]) -> Any:
-    if value is not None and (not isinstance(value, kinds) or isinstance(value, bool)):
-        raise TypeError(value)
-    return value
-
-
 def _store(store: Store, file: BinaryIO, path: Path, index: Index) -> dict[Stored, blobs.Content]:
     """Store the contents of a file; what is stored of a damaged one is collected later."""
-    found: dict[Stored, blobs.Content] = {}
-    for content in index.contents:
-        known = store.blobs.find(content.digest, content.size)
+    return {content: _stored(store, file, path, content) for content in index.contents}
+
+
+def _stored(store: Store, file: BinaryIO, path: Path, content: Stored) -> blobs.Content:
+    begin = file.tell()
+    for attempt in range(_TIMES):
+        file.seek(begin)
         pieces = read_content(file, path, content)
-        if known is None:
-            known = store.blobs.store(pieces, f"import {path}")
-        else:
+        known = store.blobs.find(content.digest, content.size)
+        if known is not None:
             deque(pieces, maxlen=0)  # verified all the same
-        found[content] = known
-    return found
+            return known
+        try:
+            return store.blobs.store(pieces, f"import {file_name(path)}")
+        except blobs.CollectedError:
+            if attempt == _TIMES - 1:
+                raise
+    raise AssertionError(path)
 
 
 def _prepared(each: Document, stored: Mapping[Stored, blobs.Content]) -> tuple[Prepared, dict[str, blobs.Content]]:

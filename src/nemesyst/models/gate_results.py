@@ -28,6 +28,8 @@ def results_of(
         except SettingsError as error:
             raise GateError(f"{ref} is not promoted: {error.message}", error.remedy) from None
         found = evaluate(models, store, refs, on, metrics, loading=loading)
+        if rival is not None and len(found) < len(refs):
+            raise GateError(f"{ref} is not promoted: it cannot be compared with itself", "Give another one: over=...")
         return found.rows[0], found.rows[1] if rival is not None else None
     given = _offered(on)
     mine = _of(given, ref, gate)
@@ -43,7 +45,37 @@ def results_of(
             "be compared",
             "Evaluate both together: hub.models.evaluate([one, other], feed.test, metrics).",
         )
-    return pairs[-1]
+    alike = [(one, two) for one, two in pairs if _place(one) == _place(two)]
+    if not alike:
+        raise GateError(
+            f"{ref} is not promoted: its result is over {_told(pairs[-1][0])}, and that of {other} over "
+            f"{_told(pairs[-1][1])}: their inputs cannot be taken for the same",
+            "Evaluate both together: hub.models.evaluate([one, other], feed.test, metrics).",
+        )
+    unchanged = [(one, two) for one, two in alike if not _changed(one, two)]
+    if not unchanged:
+        raise GateError(
+            f"{ref} is not promoted: the inputs of the rows {mine[-1].rows[:12]} have changed between its result and "
+            f"that of {other}",
+            "Evaluate both together: hub.models.evaluate([one, other], feed.test, metrics).",
+        )
+    return unchanged[-1]
+
+
+def _place(result: Result) -> tuple[Any, ...]:
+    return tuple(result.origin.get(name) for name in ("database", "collection", "part", "selection"))
+
+
+def _told(result: Result) -> str:
+    database, collection, part, selection = _place(result)
+    named = f"{database}.{collection}" + (f", part {part}" if part else "")
+    return named + (f", with {selection}" if selection not in (None, "{}") else "")
+
+
+def _changed(one: Result, two: Result) -> bool:
+    """Whether the same was read, and something else was found in it."""
+    (first, _, inputs), (second, _, others) = one.inputs.partition(":"), two.inputs.partition(":")
+    return first == second and inputs != others
 
 
 def _offered(on: Any) -> list[Result]:

@@ -58,6 +58,9 @@ class Gate:
         sure = self.confidence
         if sure is not None and (isinstance(sure, bool) or not isinstance(sure, int | float) or not 0.5 <= sure < 1):
             raise SettingsError(f"promote: confidence={sure!r}", "Give a number from 0.5 up to, not with, 1.")
+        several = isinstance(self.metric, list | tuple | dict)
+        if several and len(self.metric) != 1:
+            raise SettingsError(f"promote: metric= names {len(self.metric)} metrics", 'Give one, such as metric="mae".')
         if isinstance(self.min_samples, bool) or not isinstance(self.min_samples, int) or self.min_samples < 1:
             raise SettingsError(f"promote: min_samples={self.min_samples!r}", "Give a whole number, 1 or more.")
 
@@ -105,7 +108,7 @@ def promote(  # noqa: PLR0913 - the public call's own, and where they come from
     champion = meant(models, f"{candidate.path}@{alias}")
     if champion is not None and champion.number == candidate.number:
         return candidate
-    rival = _rival(models, over, champion, f"{candidate.path}@{alias}")
+    rival = _rival(models, over, candidate, champion, f"{candidate.path}@{alias}")
     evidence = judged(models, store, candidate.ref, rival, gate, on=on, loading=loading, alias=alias)
     moved(store, candidate, alias, champion, evidence, why)
     return models.get(candidate.ref)
@@ -137,13 +140,19 @@ def meant(models: Models, ref: str) -> Version | None:
         return None
 
 
-def _rival(models: Models, over: Any, champion: Version | None, alias: str) -> Any:
+def _rival(models: Models, over: Any, candidate: Version, champion: Version | None, alias: str) -> Any:
     """What the candidate must beat.
 
     Raises:
-        GateError: The alias means something else.
+        GateError: The alias means something else, or the candidate would have to beat itself.
     """
     if champion is None:
+        if over is not None and candidate_of(models, over).label == candidate.ref:
+            raise GateError(
+                f"over={over if isinstance(over, str) else candidate.ref} is {candidate.ref} itself, which it cannot "
+                f"beat; {alias} means nothing yet",
+                "Give another version or a baseline, or leave over out.",
+            )
         return over
     if over is None:
         return champion.ref

@@ -10,7 +10,7 @@ from nemesyst.errors import CorruptBlobError, MismatchError, ModelError, Setting
 from nemesyst.frameworks import adapter_for, adapter_named
 from nemesyst.models import golden
 from nemesyst.models.architectures import registered
-from nemesyst.models.arguments import check_build
+from nemesyst.models.arguments import check_build, name_of
 from nemesyst.models.forms import check_form
 from nemesyst.models.records import MODEL, content_of, version_of
 from nemesyst.models.reference import Reference
@@ -40,6 +40,7 @@ class Wanted:
 def load(store: Store, ref: str, wanted: Wanted) -> Any:
     """Load a model; see :meth:`nemesyst.Models.load`."""
     reference = Reference.parse(ref)
+    name_of(wanted.build)  # refuses what is no function
     _check_trust(reference, wanted.trust)
     with translated(f"load {ref}"):
         document = store.catalogue.find(reference, data=True)
@@ -79,7 +80,7 @@ def record(store: Store, ref: Reference) -> Version:
     version = version_of(document)
     if "lineage" not in version.contents:
         return version
-    return replace(version, lineage_text=str(read(store, document, version, "lineage"), "utf-8"))
+    return replace(version, lineage_text=str(read(store, document, version, "lineage"), "utf-8", "replace"))
 
 
 def content(store: Store, ref: str, name: str) -> memoryview:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from nemesyst.errors import SettingsError, nearest
+from nemesyst.errors import ModelError, SettingsError, nearest
 from nemesyst.feed import load_pipeline
+from nemesyst.models.arguments import check_args, check_text
 from nemesyst.models.catalogue import OURS
 from nemesyst.models.records import HEAVY, Document, version_of
 from nemesyst.models.reference import Reference
 from nemesyst.models.unknown import unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from nemesyst.models.catalogue import Catalogue
     from nemesyst.types import Version
@@ -25,8 +27,12 @@ _WHOLE = {"$match", "$sort", "$skip", "$limit"}
 _COMPARE = {"<": "$lt", "<=": "$lte", ">": "$gt", ">=": "$gte", "==": "$eq"}
 
 
+class DamagedRecordWarning(UserWarning):
+    """Records that somebody has edited; they are left out of a list."""
+
+
 def find(catalogue: Catalogue, name: str | None, wanted: Document, limit: int | None, *, newest: bool) -> list[Version]:
-    """Records that match, by name, entity and number, or the newest first.
+    """Records that match, by name, entity and number, or the newest first; damaged ones are left out with a warning.
 
     Args:
         catalogue: Where they are.
@@ -39,7 +45,7 @@ def find(catalogue: Catalogue, name: str | None, wanted: Document, limit: int | 
         SettingsError: The limit is no number from 1.
         UnknownModelError: No model is called so.
     """
-    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or not 0 < limit < 2**31):
         raise SettingsError(f"limit={limit!r}", "Give a whole number from 1, or None.")
     target = None if name is None else Reference.parse_target(name)
     own: Document = {}
@@ -48,12 +54,25 @@ def find(catalogue: Catalogue, name: str | None, wanted: Document, limit: int | 
     one = target is not None and target.entity is not None
     sort = None if limit is None else [("number" if one else "created", -1)]
     cursor = catalogue.versions.find({**OURS, **wanted, **own}, HEAVY, sort=sort, limit=limit or 0)
-    found = [version_of(document) for document in cursor]
+    found = list(_readable(cursor))
     if target is not None and not found and catalogue.versions.find_one({**OURS, **own}, {"_id": 1}) is None:
         raise unknown(catalogue, target)
     if newest:
         return sorted(found, key=lambda each: (each.created, each.number), reverse=True)
     return sorted(found, key=lambda each: (each.name, each.entity or "", each.number))
+
+
+def _readable(documents: Iterable[Document]) -> Iterator[Version]:
+    """Those versions whose records are whole; one warning tells of the others."""
+    damaged = []
+    for document in documents:
+        try:
+            yield version_of(document)
+        except ModelError as error:
+            damaged.append(error.message)
+    if damaged:
+        more = f" (and {len(damaged) - 1:,} others)" if len(damaged) > 1 else ""
+        warnings.warn(f"left out of the list: {damaged[0]}{more}", DamagedRecordWarning, stacklevel=4)
 
 
 def conditions(
@@ -74,6 +93,7 @@ def conditions(
     given = {operator: value for operator, value in times.items() if value is not None}
     found: Document = {"facts": facts[0]} if len(facts) == 1 else {"$and": [{"facts": each} for each in facts]}
     found = found if facts else {}
+    check_text("entity", entity)
     return found | ({"created": given} if given else {}) | ({"entity": entity} if entity is not None else {})
 
 
@@ -86,6 +106,10 @@ def _named(field: str, given: Any) -> Iterator[tuple[str, Any]]:
         return
     if not isinstance(given, Mapping):
         raise SettingsError(f"{field}={given!r} is not a dict", f"Write {field}={{'name': value}}.")
+    if field == "tags":
+        given = check_args(given, "tags")
+    for name in given:
+        check_text(f"{field}: a name", name)
     yield from given.items()
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from nemesyst.database import blobs
-from nemesyst.errors import ModelError
-from nemesyst.types import Stored, Version
+from nemesyst.errors import ModelError, SettingsError
+from nemesyst.models import shapes
+from nemesyst.models.reference import Reference, check_alias
+from nemesyst.types import Stored, Version, json_object
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 Document = dict[str, Any]
 
@@ -50,46 +51,65 @@ class Move:
 
 
 def version_of(document: Mapping[str, Any]) -> Version:
-    """Read the record of a version.
+    """Read the record of a version; its lineage is checked when it is asked for.
 
     Raises:
         ModelError: It has been edited, and lacks something or holds another type.
     """
     reader = _Reader(document)
+    bare = bare_version(document)
     contents = {name: _stored(reader, content) for name, content in reader.get("contents", dict).items()}
     if MODEL not in contents:
         raise reader.damaged("contents")
     text = reader.text("feed")
     try:
-        feed = None if text is None else dict(json.loads(text))
-    except (ValueError, TypeError, RecursionError):
+        feed = None if text is None else json_object(text)
+    except ValueError:
         raise reader.damaged("feed") from None
     return Version(
-        name=reader.get("name", str),
-        entity=reader.text("entity"),
-        number=reader.get("number", int),
+        name=bare.name,
+        entity=bare.entity,
+        number=bare.number,
         framework=reader.get("framework", str),
         digest=contents[MODEL].digest,
         size=contents[MODEL].size,
         created=reader.get("created", datetime).replace(tzinfo=UTC),
         contents=contents,
-        metrics=reader.get("metrics", dict),
-        tags=reader.maybe("tags", dict) or {},
+        metrics=reader.needed("metrics", shapes.is_metrics),
+        tags=reader.shaped("tags", shapes.is_tags) or {},
         text=reader.text("text"),
-        args=reader.get("args", dict),
+        args=reader.needed("args", shapes.is_values),
         architecture=reader.text("architecture"),
         build=reader.text("build"),
         feed=feed,
-        rows=reader.maybe("rows", dict) or {},
-        learner=reader.maybe("learner", dict),
+        rows=reader.shaped("rows", shapes.is_rows) or {},
+        learner=reader.shaped("learner", shapes.is_learner),
         parent=reader.text("parent"),
         node=reader.text("node"),
-        environment=reader.maybe("environment", dict) or {},
-        seconds=reader.maybe("seconds", (int, float)),
-        aliases=tuple(sorted(str(alias) for alias in reader.maybe("aliases", list) or ())),
-        imported=reader.maybe("imported", dict),
+        environment=reader.shaped("environment", shapes.is_environment) or {},
+        seconds=reader.shaped("seconds", shapes.is_seconds),
+        aliases=tuple(sorted(map(reader.alias, reader.maybe("aliases", list) or ()))),
+        imported=reader.shaped("imported", shapes.is_imported),
         lineage_text=reader.text("lineage"),
     )
+
+
+def bare_version(document: Mapping[str, Any]) -> Version:
+    """Which version a record is of, and no more: of a record that is damaged elsewhere, too.
+
+    Raises:
+        ModelError: Its name, entity or number has been edited.
+    """
+    reader = _Reader(document)
+    name, entity, number = reader.get("name", str), reader.text("entity"), reader.get("number", int)
+    reference = Reference(name, entity, number)
+    try:
+        known = Reference.parse(str(reference)) == reference
+    except SettingsError:
+        known = False
+    if not known:
+        raise reader.damaged("name")
+    return Version(name, entity, number, framework="", digest="", size=0, created=datetime.fromtimestamp(0, UTC))
 
 
 def content_of(document: Mapping[str, Any], name: str = MODEL) -> blobs.Content | None:
@@ -128,17 +148,49 @@ def facts_of(metrics: Mapping[str, float], tags: Mapping[str, Any]) -> list[Docu
 
 
 def move_of(document: Mapping[str, Any]) -> Move:
-    """Read the record of a promotion or rollback."""
+    """Read the record of a promotion or rollback.
+
+    Raises:
+        ModelError: It has been edited.
+    """
+    reader = _Reader(document, "move")
     return Move(
-        number=document["move"],
-        kind=document["kind"],
-        source=document["from"],
-        target=document["to"],
-        who=document["who"],
-        why=document["why"],
-        when=document["when"].replace(tzinfo=UTC),
-        evidence=document.get("evidence") or {},
+        number=reader.get("move", int),
+        kind=reader.get("kind", str),
+        source=reader.maybe("from", int),
+        target=reader.maybe("to", int),
+        who=reader.text("who") or "",
+        why=reader.text("why"),
+        when=reader.get("when", datetime).replace(tzinfo=UTC),
+        evidence=reader.maybe("evidence", dict) or {},
     )
+
+
+def head_of(document: Mapping[str, Any]) -> Document:
+    """What an alias means now: ``number``, ``moves`` and ``promotion`` of its document.
+
+    Raises:
+        ModelError: It has been edited.
+    """
+    reader = _Reader(document, "alias")
+    return {
+        "number": reader.maybe("number", int),
+        "moves": reader.get("moves", int),
+        "promotion": reader.maybe("promotion", int),
+    }
+
+
+def undone_of(document: Mapping[str, Any]) -> Document:
+    """What a rollback needs of a promotion: ``move``, ``from`` and ``below``.
+
+    Raises:
+        ModelError: It has been edited, or its promotions go in a circle.
+    """
+    reader = _Reader(document, "move")
+    move, below = reader.get("move", int), reader.maybe("below", int)
+    if below is not None and below >= move:
+        raise reader.damaged("below")
+    return {"move": move, "from": reader.maybe("from", int), "below": below}
 
 
 def _stored(reader: _Reader, content: Any) -> Stored:
@@ -147,16 +199,20 @@ def _stored(reader: _Reader, content: Any) -> Stored:
     digest, size = content.get("digest"), content.get("size")
     if not isinstance(digest, str):
         raise reader.damaged("digest")
-    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+    if not isinstance(size, int) or not shapes.is_count(size):
         raise reader.damaged("size")
     return Stored(digest, size)
+
+
+_SELECTED = {"version": "number", "move": "alias", "alias": "alias"}
+"""The field that tells one record from another one of the same name, by the kind of record."""
 
 
 class _Reader:
     """Fields of a record, each of the type that it was written with."""
 
-    def __init__(self, document: Mapping[str, Any]) -> None:
-        self._document = document
+    def __init__(self, document: Mapping[str, Any], kind: str = "version") -> None:
+        self._document, self._kind = document, kind
 
     def get(self, field: str, kinds: type | tuple[type, ...]) -> Any:
         value = self._document.get(field)
@@ -168,14 +224,36 @@ class _Reader:
         return None if self._document.get(field) is None else self.get(field, kinds)
 
     def text(self, field: str) -> str | None:
-        found: str | None = self.maybe(field, str)
+        found: str | None = self.shaped(field, shapes.is_text)
         return found
 
+    def shaped(self, field: str, fits: Callable[[object], bool]) -> Any:
+        """What a field holds, which may be nothing."""
+        value = self._document.get(field)
+        if value is not None and not fits(value):
+            raise self.damaged(field)
+        return value
+
+    def needed(self, field: str, fits: Callable[[object], bool]) -> Any:
+        """What a field holds."""
+        value = self._document.get(field)
+        if not fits(value):
+            raise self.damaged(field)
+        return value
+
+    def alias(self, value: object) -> str:
+        """The name of an alias."""
+        try:
+            return check_alias(value)
+        except SettingsError:
+            raise self.damaged("aliases") from None
+
     def damaged(self, field: str) -> ModelError:
-        name, entity, number = (self._document.get(each) for each in ("name", "entity", "number"))
+        name, entity, selected = (self._document.get(each) for each in ("name", "entity", _SELECTED[self._kind]))
         path = name if entity is None else f"{name}[{entity}]"
+        what = f"{path}@{selected}".encode("utf-8", "backslashreplace").decode()
+        what = f"move {self._document.get('move')} of {what}" if self._kind == "move" else what
         return ModelError(
-            f"the record of {path}@{number} in the state database is damaged: its {field} is missing or of another "
-            "type",
-            "Use another version; find out who writes to the state database.",
+            f"the record of {what:.300} in the state database is damaged: its {field} is missing or of another type",
+            "Use another version, or delete it; find out who writes to the state database.",
         )

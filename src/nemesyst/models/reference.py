@@ -11,7 +11,7 @@ LATEST = "latest"
 """The selector of the highest number; no alias may be called so."""
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._/-]{0,199}"
-_ENTITY = r"[^\[\]\x00-\x1f\x7f]{1,200}"
+_ENTITY = r"[^\[\]\x00-\x1f\x7f\ud800-\udfff]{1,200}"
 _ALIAS = r"[A-Za-z][A-Za-z0-9._-]{0,99}"
 _REFERENCE = re.compile(rf"(?P<name>{_NAME})(?:\[(?P<entity>{_ENTITY})\])?(?:@(?P<selector>.*))?", re.DOTALL)
 _GRAMMAR = "Write name, name@3, name@champion or name@latest; with an entity name[site12]@champion."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from nemesyst.database import blobs, translated
@@ -287,10 +286,7 @@ class Models(Comparing):
         Raises:
             UnknownModelError: No such model, version or alias; nothing of its step was moved.
         """
-        asked = [
-            each if isinstance(each, moves.Promotion) else moves.Promotion(Reference.parse(each[0]), each[1], why)
-            for each in moves_
-        ]
+        asked = moves.asked(moves_, why)
         steps = range(0, len(asked), moves.AT_ONCE)
         return [version for n in steps for version in moves.promote(self._store, asked[n : n + moves.AT_ONCE])]
 
@@ -360,7 +356,7 @@ class Models(Comparing):
             UnknownModelError: No such model, version or alias.
             RecordError: The file cannot be written.
         """
-        return exchange.export(self._store, [refs] if isinstance(refs, str) else list(refs), Path(file))
+        return exchange.export(self._store, refs, file)
 
     def import_(
         self, file: str | PathLike[str], *, numbers: Literal["next", "keep"] = "next", aliases: bool = False
@@ -378,4 +374,4 @@ class Models(Comparing):
             ModelError: A number was given before.
             RecordError: The file cannot be read.
         """
-        return exchange.import_(self._store, Path(file), numbers=numbers, aliases=aliases)
+        return exchange.import_(self._store, file, numbers=numbers, aliases=aliases)

@@ -10,14 +10,17 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from nemesyst.database import blobs
-from nemesyst.errors import ModelError, SettingsError
+from nemesyst.errors import ModelError
 from nemesyst.frameworks import adapter_for
 from nemesyst.models import forms, golden
 from nemesyst.models.architectures import name_in_registry
 from nemesyst.models.arguments import (
     check_args,
     check_build,
+    check_contents,
+    check_learner,
     check_metrics,
+    check_seconds,
     check_tags,
     check_text,
     feed_text,
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
     from nemesyst.models.store import Store
     from nemesyst.types import Version
 
-_TIMES = 3
+_TIMES = 5
 """How often contents are stored when they are collected before a record names them."""
 
 _LONG_TEXT = 256 * 1024
@@ -137,8 +140,8 @@ def prepare(store: Store, saving: Saving) -> Prepared:
         "facts": facts_of(metrics, tags),
         "feed": feed_text(saving.feed),
         "rows": dict(getattr(saving.feed, "rows", {})),
-        "learner": None if saving.learner is None else check_args(saving.learner, "learner"),
-        "seconds": _seconds(saving.seconds),
+        "learner": check_learner(saving.learner),
+        "seconds": check_seconds(saving.seconds),
         "node": platform.node(),
         "environment": environment(adapter),
     }
@@ -147,19 +150,12 @@ def prepare(store: Store, saving: Saving) -> Prepared:
     record["parent"] = None if saving.parent is None else store.catalogue.version(_parse(saving.parent)).ref
     lineage = _lineage(saving.feed)
     record |= {"lineage": None, **lineage[0]}
+    check_contents(saving.also, saving.curves)
     return Prepared(target, record, {**_contents(adapter, saving), **lineage[1]})
 
 
 def _parse(ref: str | Version) -> Reference:
     return Reference.parse(str(ref))
-
-
-def _seconds(given: object) -> float | None:
-    if given is None:
-        return None
-    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given < float("inf"):
-        raise SettingsError(f"seconds={given!r}", "Give the time that training took, in s.")
-    return float(given)
 
 
 def _lineage(feed: Any) -> tuple[Document, dict[str, Iterable[Any]]]:
@@ -219,8 +215,18 @@ def stored(store: Store, batch: Sequence[Prepared], doing: str) -> list[Version]
 
 
 def contents_of(store: Store, prepared: Prepared, *, anew: bool = False) -> dict[str, blobs.Content]:
-    """Store what is large; what a record says of the contents."""
-    return {name: store.blobs.store(pieces, prepared.doing, anew=anew) for name, pieces in prepared.contents.items()}
+    """Store what is large, again if it is collected on the way; what a record says of the contents."""
+    return {name: _content(store, pieces, prepared.doing, anew=anew) for name, pieces in prepared.contents.items()}
+
+
+def _content(store: Store, pieces: Iterable[Any], doing: str, *, anew: bool) -> blobs.Content:
+    for attempt in range(_TIMES):
+        try:
+            return store.blobs.store(pieces, doing, anew=anew)
+        except blobs.CollectedError:
+            if attempt == _TIMES - 1:
+                raise
+    raise AssertionError(doing)
 
 
 def insert(store: Store, batch: Sequence[tuple[Prepared, dict[str, blobs.Content]]], doing: str) -> list[Version]:

@@ -90,6 +90,7 @@ def main() -> int:
     _end_with_parent()
     signal.signal(signal.SIGINT, _interrupt_once)
     signal.signal(signal.SIGTERM, _interrupt_once)
+    os.register_at_fork(after_in_child=_end_as_others_do)
     wire = Wire(int(sys.argv[1]))
     job = json.load(sys.stdin)
     path = Path(job["script"])
@@ -125,7 +126,7 @@ def _text(error: BaseException) -> str:
 
 
 def _interrupt_once(number: int, _: FrameType | None) -> None:
-    if os.getpid() != _JOB:  # a child of the function's own, forked: it is none of ours
+    if os.getpid() != _JOB:  # a child that was forked this very moment
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
         return
@@ -133,6 +134,16 @@ def _interrupt_once(number: int, _: FrameType | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise KeyboardInterrupt(number)
+
+
+def _end_as_others_do() -> None:
+    """In a child of the function's own, forked: signals end it at once, as it is none of ours.
+
+    A handler in Python would wait for the child's next step, which one that waits for a lock may never take.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is _interrupt_once:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _end_with_parent() -> None:

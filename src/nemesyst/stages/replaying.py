@@ -121,7 +121,11 @@ def _told(results: Iterator[Trained], path: Path) -> Iterator[Trained]:
 
 def _recorded(version: Version) -> Mapping[str, Any]:
     learner = version.learner or {}
-    if not learner.get("script") or not version.lineage or not version.lineage.get("as_of"):
+    lineage = version.lineage or {}
+    told = [learner.get(name) for name in ("script", "function")] + [
+        lineage.get(n) for n in ("as_of", "fingerprint", "rows")
+    ]
+    if not all(told) or not isinstance(learner.get("args"), dict):
         raise ReplayError(
             f"{version.ref} was not trained by a learner of a script on a feed with a cutoff, so its record does not "
             "say how to train it again",

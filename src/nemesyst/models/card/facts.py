@@ -112,7 +112,7 @@ def _curves(models: Models, version: Version) -> dict[str, list[tuple[float, flo
         found = models.curves(version.ref)
     except NemesystError:  # a card without curves is better than none
         return {}
-    return {name: [(point[0], point[1]) for point in points] for name, points in found.items()}
+    return {name: [(point[0], point[1]) for point in points if len(point) > 1] for name, points in found.items()}
 
 
 def _tree(models: Models, version: Version) -> str:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 _WIDTH = 360
 _LETTER = 7.6
 """Width of a letter, about."""
+_LARGEST = 1e300
+"""Numbers from here on are not drawn: their differences need not be numbers."""
 _SERIES = 4
 """Lines of one picture, at most: as many as there are colours."""
 
@@ -120,7 +122,7 @@ class _Scale:
     """
 
     def __init__(self, values: Iterable[float], first: float, last: float, *, whole: bool = False) -> None:
-        finite = [value for value in values if math.isfinite(value)]
+        finite = [value for value in values if abs(value) < _LARGEST]
         low, high = (min(finite), max(finite)) if finite else (0.0, 1.0)
         if not high - low > abs(high) * 1e-9:
             low, high = low - (abs(low) * 0.1 or 0.5), high + (abs(high) * 0.1 or 0.5)

@@ -4,8 +4,8 @@ from nemesyst.lazy import later
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from nemesyst.models.evaluation.candidates import Loading
     from nemesyst.models.evaluation.evaluating import evaluate
+    from nemesyst.models.evaluation.loading import Loading
     from nemesyst.models.evaluation.results import Result, Results
     from nemesyst.models.evaluation.store import Evaluations
 
@@ -13,7 +13,7 @@ __getattr__ = later(
     __name__,
     {
         "Evaluations": "store",
-        "Loading": "candidates",
+        "Loading": "loading",
         "Result": "results",
         "Results": "results",
         "evaluate": "evaluating",

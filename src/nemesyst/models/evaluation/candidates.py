@@ -13,6 +13,7 @@ from nemesyst.errors import FeedError, ModelError, NemesystError, SettingsError
 from nemesyst.feed import Scaler, source_fingerprint
 from nemesyst.frameworks import adapter_for
 from nemesyst.models.evaluation.baselines import Baseline
+from nemesyst.models.evaluation.loading import Loading
 from nemesyst.models.evaluation.task import specification
 from nemesyst.models.golden import inputs_of
 from nemesyst.models.matching import matched
@@ -30,38 +31,6 @@ BASELINE = "baseline:"
 """Begins the name of a baseline where a reference could stand, too."""
 
 
-@dataclass(frozen=True)
-class Loading:
-    """How versions are loaded and asked.
-
-    Attributes:
-        build: A function that makes the untrained model, or such functions by name (``"air"``), path
-            (``"air[site12]"``) or reference.
-        trust: Types to allow, for all versions or by reference.
-        device: Such as ``"gpu"``; None: the CPU.
-        predict: ``predict(model, batch)`` instead of the framework's own; the batch is scaled as the version's feed
-            scales, and so is what it returns.
-    """
-
-    build: Callable[..., Any] | Mapping[str, Callable[..., Any]] | None = None
-    trust: Any = ()
-    device: str | None = None
-    predict: Callable[[Any, Batch], Any] | None = None
-
-    def load(self, models: Models, version: Version) -> Any:
-        """Load a version."""
-        given: dict[str, Any] = {"build": _chosen(self.build, version), "trust": _chosen(self.trust, version) or ()}
-        if self.device is not None:
-            given["device"] = self.device
-        return models.load(version.ref, **given)
-
-
-def _chosen(given: Any, version: Version) -> Any:
-    if not isinstance(given, Mapping):
-        return given
-    return next((given[name] for name in (version.ref, version.path, version.name) if name in given), None)
-
-
 @dataclass
 class Candidate:
     """One thing that predicts.
@@ -69,7 +38,8 @@ class Candidate:
     Attributes:
         label: What tables call it: a reference, or a name.
         kind: ``"version"``, ``"baseline"`` or ``"function"``.
-        identity: What results are found again by: reference and digest of a version, or of a function.
+        identity: What results are found again by: reference and digest of a version and of how it is asked, or the
+            digest of a function. Ends with ``:`` where it cannot be told later whether it is the same one.
         spec: The feed that it learned from, or that it reads.
         version: The record, of a version.
         function: Of a batch in the target's own units, of a function.
@@ -83,6 +53,11 @@ class Candidate:
     baseline: Baseline | None = None
     function: Callable[..., Any] | None = None
     aliases: tuple[str, ...] = field(default=())
+
+    @property
+    def lasting(self) -> bool:
+        """Whether results can be found again."""
+        return not self.identity.endswith(":")
 
     @property
     def prepared(self) -> Mapping[str, Any]:
@@ -137,7 +112,17 @@ Predictor = Callable[[Mapping[str, "Array"]], "Array"]
 def _bare(label: str, function: Callable[..., Any]) -> Predictor:
     def predict(batch: Batch) -> Array:
         shown = {name: values for name, values in batch.items() if name not in ("y", "mask.y", "weight")}
-        return _fitting(label, batch, np.asarray(function(shown)))
+        try:
+            said = np.asarray(function(shown))
+        except NemesystError as error:
+            raise type(error)(f"evaluate: the function {label}: {error.message}", error.remedy) from error
+        except Exception as error:
+            raise ModelError(
+                f"evaluate: the function {label} fails on a batch with {_shapes(shown)}: "
+                f"{type(error).__name__}: {error}",
+                "It is given a batch as the feed gives it, unscaled and without y, and returns one prediction a row.",
+            ) from error
+        return _fitting(label, batch, said)
 
     return predict
 
@@ -183,7 +168,7 @@ def _fitting(label: str, batch: Batch, said: Array) -> Array:
         raise ModelError(f"evaluate: {label}: {error.message}", error.remedy) from None
 
 
-def candidates_of(models: Models, given: Any, baselines: Sequence[Any]) -> list[Candidate]:
+def candidates_of(models: Models, given: Any, baselines: Any, loading: Loading | None = None) -> list[Candidate]:
     """Candidates out of references, versions and functions, in their order, each once; baselines last.
 
     Raises:
@@ -191,8 +176,9 @@ def candidates_of(models: Models, given: Any, baselines: Sequence[Any]) -> list[
         SettingsError: Something else was given, or nothing.
     """
     several = given if isinstance(given, Sequence | set | frozenset) and not isinstance(given, str) else [given]
-    made = [candidate_of(models, each) for each in several] + [
-        _of_baseline(each) if isinstance(each, str) else candidate_of(models, each) for each in baselines
+    made = [candidate_of(models, each, loading) for each in several] + [
+        _of_baseline(each) if isinstance(each, str) else candidate_of(models, each, loading)
+        for each in _listed(baselines)
     ]
     if not made:
         raise SettingsError("evaluate: there is nothing to compare", 'Give references, such as ["air@latest"].')
@@ -206,21 +192,35 @@ def candidates_of(models: Models, given: Any, baselines: Sequence[Any]) -> list[
     return list(known.values())
 
 
-def candidate_of(models: Models, given: Any) -> Candidate:
+def _listed(baselines: Any) -> Sequence[Any]:
+    if baselines is None:
+        return ()
+    if isinstance(baselines, str) or callable(baselines):
+        return [baselines]
+    if not isinstance(baselines, Sequence | set | frozenset):
+        raise SettingsError(
+            f"evaluate: baselines={baselines!r:.80} is neither a list nor a baseline",
+            'Such as ["persistence", "mean"].',
+        )
+    return list(baselines)
+
+
+def candidate_of(models: Models, given: Any, loading: Loading | None = None) -> Candidate:
     """One candidate out of a reference, a version, a function, or a baseline such as ``"baseline:persistence"``."""
     if isinstance(given, str) and given.startswith(BASELINE):
         return _of_baseline(given.removeprefix(BASELINE))
     if isinstance(given, str | Version):
         version = models.get(str(given))
         spec = specification(version)
-        return Candidate(version.ref, "version", f"{version.ref}:{version.digest}", spec, version)
+        how = (loading or Loading()).digest(version)
+        return Candidate(version.ref, "version", f"{version.ref}:{version.digest}:{how}", spec, version)
     if not callable(given):
         raise SettingsError(f"evaluate: {given!r:.80} is neither a reference nor a function", 'Such as "air@champion".')
     name = str(getattr(given, "__name__", type(given).__name__))
     try:
         digest = str(source_fingerprint(given)["digest"])
     except FeedError:  # it cannot be told whether it is the same one later
-        digest = ""
+        digest = f"{id(given)}:"
     return Candidate(name, "function", f"function:{name}:{digest}", function=given)
 
 

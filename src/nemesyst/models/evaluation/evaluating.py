@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import xxhash
+
 from nemesyst.errors import FeedError, SettingsError
 from nemesyst.feed import BoundFeed, source_fingerprint
 from nemesyst.models.evaluation import passing
 from nemesyst.models.evaluation.blocks import intervals
-from nemesyst.models.evaluation.candidates import Candidate, Loading, candidates_of
+from nemesyst.models.evaluation.candidates import Candidate, candidates_of
 from nemesyst.models.evaluation.groups import grouped, source_of
+from nemesyst.models.evaluation.loading import Loading
 from nemesyst.models.evaluation.results import Result, Results
 from nemesyst.models.evaluation.store import Evaluations
 from nemesyst.models.metrics import Metric, is_built_in, metrics_of
@@ -28,6 +32,11 @@ if TYPE_CHECKING:
     Given = Mapping[str, Metric | Callable[..., float]]
 
 CONFIDENCE = 0.95
+HISTORY = 240
+"""Seconds behind its cutoff until which a result is taken to be over the rows of the cutoff: servers have their history
+for 300, unless they are told otherwise (``minSnapshotHistoryWindowInSeconds``)."""
+SELECTION = 1000
+"""Characters of a selection that are kept; longer ones are told apart by their digest."""
 
 
 def evaluate(
@@ -37,7 +46,7 @@ def evaluate(
     feed: BoundFeed,
     metrics: Any,
     *,
-    baselines: Sequence[Any] = (),
+    baselines: Any = (),
     loading: Loading | None = None,
     refresh: bool = False,
 ) -> Results:
@@ -63,7 +72,8 @@ def evaluate(
             f"evaluate: {type(feed).__name__} is not a bound feed", "Give the part to compare on: hub.feed(spec).test."
         )
     wanted = metrics_of(metrics)
-    candidates = candidates_of(models, refs, baselines)
+    loading = loading or Loading()
+    candidates = candidates_of(models, refs, baselines, loading)
     groups = grouped(candidates, feed)
     work = _Work(
         models,
@@ -71,8 +81,8 @@ def evaluate(
         groups,
         candidates,
         wanted,
-        loading or Loading(),
-        feed.origin(),
+        loading,
+        {**feed.origin(), "selection": selection_of(feed)},
         feed.spec.split,
         feed.spec.collection,
     )
@@ -108,12 +118,16 @@ class _Work:
         if not lacking:
             return self._table(known)
         found = self._run(lacking)
-        if any(result.rows != found.rows for result in known.values()):
+        if any(_read(result) != (found.rows, found.inputs) for result in known.values()):
             known, found = {}, self._run(self.candidates)  # rows have changed under the cutoff since
         new = self._made(found)
         identities = {each.label: each.identity for each in self.candidates}
-        lasting = [(identities[row.candidate], row) for row in new]
-        lasting = [(who, row) for who, row in lasting if not (who.endswith(":") or row.definition.endswith(":"))]
+        kept = {each.label for each in self.candidates if each.lasting}
+        lasting = [
+            (identities[row.candidate], row)
+            for row in new
+            if row.candidate in kept and not row.definition.endswith(":")
+        ]
         self.store.put(lasting, source=self._sources[0], kin=self._sources[1])
         return self._table({**known, **{(identities[row.candidate], row.definition): row for row in new}})
 
@@ -125,17 +139,24 @@ class _Work:
                 f"evaluate: there are no samples that all candidates have in common ({counts})",
                 "Check pipeline and split, and that windows are not longer than the devices' histories.",
             )
+        found.inputs = f"{self._sources[1]}:{found.inputs}"
         return found
 
     def _known(self) -> dict[tuple[str, str], Result]:
-        """What is stored about these rows: by the plan, or else by the rows' own digest."""
-        identities = [each.identity for each in self.candidates if not each.identity.endswith(":")]
-        known = self._of_these(self.store.of_source(self._sources[0], identities))
-        missing = [each.identity for each in self.candidates if not self._complete(each, known)]
-        missing = [each for each in missing if each in identities]
-        if missing and self.store.has_kin(self._sources[1], missing):
-            rows = self._run([]).rows  # one more pass, in which nothing is predicted
-            known = self._of_these(self.store.of_rows(rows, identities))
+        """What is stored about these rows: by the plan, or else by the digests of the rows and of their inputs."""
+        lasting = [each for each in self.candidates if each.lasting]
+        known = self._of_these(self.store.of_source(self._sources[0], [each.identity for each in lasting]))
+        if len({_read(each) for each in known.values()}) > 1:  # they have changed under the cutoff
+            known = {}
+        sure = all(map(_exact, known.values()))
+        # what learns from the train part is not known by the rows of another
+        alike = [each.identity for each in lasting if each.baseline is None or each.baseline.season is not None]
+        missing = [each.identity for each in lasting if not self._complete(each, known) and each.identity in alike]
+        if not sure or (missing and self.store.has_kin(self._sources[1], missing)):
+            found = self._run([])  # one more pass, in which nothing is predicted
+            same = {key: each for key, each in known.items() if _read(each) == (found.rows, found.inputs)}
+            known = {key: each for key, each in same.items() if sure or key[0] in alike}
+            known |= self._of_these(self.store.of_rows(found.rows, found.inputs, alike))
         return known
 
     def _of_these(self, stored: dict[tuple[str, str], Result]) -> dict[tuple[str, str], Result]:
@@ -176,6 +197,7 @@ class _Work:
             bad=found.bad[label],
             rows=found.rows,
             origin=self.origin,
+            inputs=found.inputs,
             sums=sums,
             shown=found.shown.get(label) or None,
         )
@@ -198,6 +220,23 @@ class _Work:
                 for name, definition in self._definitions.items()
             ]
         )
+
+
+def _exact(result: Result) -> bool:
+    """Whether the rows were read while the server had them as they were at the cutoff: then they cannot differ."""
+    as_of = result.origin.get("as_of")
+    return as_of is not None and result.when is not None and result.when.timestamp() - as_of[0] < HISTORY
+
+
+def _read(result: Result) -> tuple[str, str]:
+    return result.rows, result.inputs
+
+
+def selection_of(feed: BoundFeed) -> str:
+    """What selects and makes the rows of a collection, whatever the cutoff: pipeline, parameters and join, as JSON."""
+    told = feed.spec.as_dict()
+    text = json.dumps({name: told[name] for name in ("pipeline", "params", "join") if told[name]}, sort_keys=True)
+    return text if len(text) <= SELECTION else f"{text[:SELECTION]} ... {xxhash.xxh3_128_hexdigest(text.encode())}"
 
 
 def definition_of(name: str, metric: Metric | Callable[..., float]) -> str:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from nemesyst.feed import BoundFeed, Feed
-    from nemesyst.models.evaluation.candidates import Candidate, Loading, Predictor
+    from nemesyst.models.evaluation.candidates import Candidate, Predictor
+    from nemesyst.models.evaluation.loading import Loading
     from nemesyst.models.registry import Models
 
     Array = np.ndarray[Any, Any]
@@ -33,11 +34,13 @@ class Group:
         feed: What they read, bound: neither scaled nor shuffled.
         candidates: Them.
         texts: Common texts of the target, by field.
+        codes: Texts that have codes in what is read, by field.
     """
 
     feed: BoundFeed
     candidates: list[Candidate] = field(default_factory=list)
     texts: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    codes: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
     def predictors(self, models: Models, wanted: Sequence[Candidate], loading: Loading) -> dict[str, Predictor]:
         """What predicts, by label, for those that are wanted."""
@@ -94,7 +97,7 @@ def grouped(candidates: Sequence[Candidate], on: BoundFeed) -> list[Group]:
         known = {**(each.categories if each.version is not None else categories), **texts}
         key = _digest([spec.with_(batch_size=1).as_dict(), known])
         if key not in groups:
-            groups[key] = Group(_bound(on, spec, known), texts=texts)
+            groups[key] = Group(_bound(on, spec, known), texts=texts, codes=known)
         groups[key].candidates.append(each)
     return list(groups.values())
 
@@ -136,7 +139,7 @@ def source_of(groups: Sequence[Group]) -> tuple[str, str]:
         origin = group.feed.origin()
         as_of = origin.pop("as_of")
         origin.pop("fingerprint")
-        told.append((as_of, _digest([origin, group.feed.spec.with_(batch_size=1).as_dict(), dict(group.texts)])))
+        told.append((as_of, _digest([origin, group.feed.spec.with_(batch_size=1).as_dict(), dict(group.codes)])))
     kin = _digest(sorted(digest for _, digest in told))
     times = [as_of for as_of, _ in told]
     return ("" if None in times else _digest([kin, times]), kin)

@@ -8,10 +8,13 @@ samples at once; they find accidents, they are no protection against somebody wh
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import xxhash
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Array = np.ndarray[Any, Any]
 
@@ -21,6 +24,8 @@ _S30, _S27, _S31 = np.uint64(30), np.uint64(27), np.uint64(31)
 _WHOLE = 2.0**53
 _LANE = 1 << 64
 _ID_BYTES = 12
+_WIDE = 512
+"""Bytes of a sample from which it is faster to hash one after another than all at once."""
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - the driver gives UTC without saying so
 
 
@@ -188,6 +193,28 @@ def of_targets(truth: Array) -> Array:
     factors = mixed(np.arange(words.shape[1], dtype=np.uint64)) | np.uint64(1)
     made: Array = mixed(words @ factors)
     return made
+
+
+def of_inputs(key: Array, batch: Mapping[str, Array]) -> Array:
+    """A number for each sample and everything that was read of it; uint64 (rows,).
+
+    Args:
+        key: Of each sample, uint64 (rows,); it stands for id, device, time and target.
+        batch: As it was read.
+    """
+    for name in sorted(batch.keys() - {"y", "device", "time"}):
+        key = combined(key, _of_cells(batch[name]))
+    return key
+
+
+def _of_cells(values: Array) -> Array:
+    """A number for the values of each sample, by their bytes; uint64 (rows,)."""
+    if values.dtype == object:
+        return _of_runs(np.array([repr(row) for row in values.tolist()], object))
+    flat = np.ascontiguousarray(values).reshape(len(values), -1)
+    if flat.shape[1] * flat.dtype.itemsize < _WIDE:
+        return of_targets(flat)
+    return np.array([xxhash.xxh3_64_intdigest(row.data) for row in flat.view(np.uint8)], np.uint64)
 
 
 class RowDigest:

@@ -9,15 +9,16 @@ import numpy as np
 
 from nemesyst.errors import ModelError, NemesystError
 from nemesyst.models.evaluation.blocks import Blocks
-from nemesyst.models.evaluation.identity import Identity, RowDigest
+from nemesyst.models.evaluation.identity import Identity, RowDigest, of_inputs
 from nemesyst.models.evaluation.spill import Column, Spilled, common
 from nemesyst.models.metrics import Metric, Truth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from nemesyst.models.evaluation.candidates import Candidate, Loading, Predictor
+    from nemesyst.models.evaluation.candidates import Candidate, Predictor
     from nemesyst.models.evaluation.groups import Group
+    from nemesyst.models.evaluation.loading import Loading
     from nemesyst.models.registry import Models
 
     Array = np.ndarray[Any, Any]
@@ -32,7 +33,8 @@ class Found:
     """What a pass found.
 
     Attributes:
-        rows: Digest of the samples that all groups have.
+        rows: Digest of the samples that all groups have: ids and targets.
+        inputs: Digest of what the groups read of their samples besides; whatever their order.
         samples: How many those are.
         of: How many each candidate has by itself.
         sums: Of each block, by candidate and metric.
@@ -42,6 +44,7 @@ class Found:
     """
 
     rows: str = ""
+    inputs: str = ""
     samples: int = 0
     of: dict[str, int] = field(default_factory=dict)
     sums: dict[tuple[str, str], Array] = field(default_factory=dict)
@@ -61,16 +64,20 @@ def run(
     readers = [_Reader(group.predictors(models, wanted, loading), metrics) for group in groups]
     found = Found()
     sink = _Direct() if len(groups) == 1 else _Joined()
+    inputs = []
     for group, reader in zip(groups, readers, strict=True):
-        count = 0
+        count, read = 0, RowDigest()
         take = sink.group()
         for who, batch in group.samples():
             kept, parts = reader.parts(batch)
             count += len(parts)
+            read.add(of_inputs(who.key, batch)[kept])
             take(Identity(*(each[kept] for each in who)), parts)
+        inputs.append(read.hexdigest())
         found.of |= {each.label: count for each in group.candidates}
     chosen = sink.finish(sum(reader.columns for reader in readers))
     found.rows, found.samples = sink.digest.hexdigest(), sink.digest.count
+    found.inputs = "".join(sorted(inputs))
     _settle(found, readers, sink.blocks.finished(), chosen)
     return found
 

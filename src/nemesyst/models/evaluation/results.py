@@ -36,9 +36,10 @@ class Result:
         of: Samples that the candidate has by itself.
         bad: Samples for which the prediction is NaN or infinite.
         rows: Digest of the samples, ids and targets: results with the same one can be compared.
-        origin: Which rows: database, collection, part, fingerprint of the feed and cutoff.
+        origin: Which rows: database, collection, part, what selects them, fingerprint of the feed and cutoff.
         when: When it was computed (UTC); None: it has not been stored.
         found: Whether it was found in the database, from an earlier evaluation.
+        inputs: Digest of what is read, and behind ``:`` of the inputs that were read; empty where they are not known.
         caution: Why the number may be better than it should; None: no reason is known.
         sums: Sums of each block, shape (blocks, columns); None for a plain function.
         shown: A few predictions beside the truth, for pictures.
@@ -60,6 +61,7 @@ class Result:
     origin: Mapping[str, Any] = field(repr=False)
     when: datetime | None = None
     found: bool = False
+    inputs: str = ""
     caution: str | None = None
     sums: np.ndarray[Any, Any] | None = field(default=None, repr=False, compare=False)
     shown: Mapping[str, Sequence[float]] | None = field(default=None, repr=False, compare=False)

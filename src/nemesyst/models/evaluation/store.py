@@ -44,6 +44,9 @@ class Evaluations:
                         "$set": {**_document(result), "source": source, "kin": kin},
                         "$currentDate": {"when": True},
                     }
+                    if source:  # rows may have changed under a cutoff: only one result is that of its rows
+                        others = {**key, "rows": {"$ne": result.rows}, "source": source}
+                        self._collection.update_many(others, {"$set": {"source": ""}})
                     self._collection.update_one(key, changes, upsert=True)
         except AccessError:
             return False
@@ -53,9 +56,9 @@ class Evaluations:
         """Results over the rows of a source, by identity and definition of the metric."""
         return self._found({"identity": {"$in": list(identities)}, "source": source}) if source else {}
 
-    def of_rows(self, rows: str, identities: Sequence[str]) -> dict[tuple[str, str], Result]:
-        """Results over the same samples, by identity and definition of the metric."""
-        return self._found({"identity": {"$in": list(identities)}, "rows": rows})
+    def of_rows(self, rows: str, inputs: str, identities: Sequence[str]) -> dict[tuple[str, str], Result]:
+        """Results over the same samples with the same inputs, by identity and definition of the metric."""
+        return self._found({"identity": {"$in": list(identities)}, "rows": rows, "inputs": inputs})
 
     def has_kin(self, kin: str, identities: Sequence[str]) -> bool:
         """Whether there are results over rows that were asked for in the same way, at another time."""
@@ -108,7 +111,7 @@ def _document(result: Result) -> dict[str, Any]:
 
 
 def _result(document: Mapping[str, Any]) -> Result:
-    names = [name for name in Result.__dataclass_fields__ if name not in ("sums", "shown", "when", "found")]
+    names = [name for name in Result.__dataclass_fields__ if name not in ("sums", "shown", "when", "found", "inputs")]
     sums = document.get("sums")
     if sums is not None:
         sums = np.frombuffer(sums, "<f8").reshape(-1, document["columns"])
@@ -119,6 +122,7 @@ def _result(document: Mapping[str, Any]) -> Result:
         made,
         when=when.replace(tzinfo=UTC) if isinstance(when, datetime) else None,
         found=True,
+        inputs=document.get("inputs", ""),
         sums=sums,
         shown=shown or None,
     )

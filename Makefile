@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
-WORKERS ?= 2
+WORKERS ?= 3
 export NEMESYST_DATA := $(abspath $(if $(DATA),$(DATA),$(NEMESYST_DATA)))
 TEST_DATA := $(if $(NEMESYST_DATA),$(NEMESYST_DATA),$(abspath ../shared/data))
 

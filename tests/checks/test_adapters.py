@@ -15,6 +15,8 @@ from nemesyst.errors import CorruptBlobError
 from nemesyst.frameworks import adapter_named
 from nemesyst.frameworks.arrays import ArraysAdapter
 
+pytestmark = pytest.mark.slow
+
 ARRAYS = {"a": np.arange(3.0), "b": np.zeros((2, 2), np.int16)}
 
 

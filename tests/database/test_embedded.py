@@ -19,6 +19,8 @@ from nemesyst.database.embedded.locks import SHARED, try_lock
 
 from .conftest import PATIENCE, client, gone, kill
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.slow
 def test_twelve_processes_at_once_share_one_server(place, user):

@@ -16,7 +16,7 @@ from nemesyst.feed.plan import Bounds, Key
 from nemesyst.feed.plan.key import EXACT
 from nemesyst.feed.plan.stretch import Read
 
-pytestmark = pytest.mark.core
+pytestmark = [pytest.mark.core, pytest.mark.slow]
 
 MOST = 16
 TIME = datetime(2026, 1, 1, tzinfo=UTC)

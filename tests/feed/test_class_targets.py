@@ -6,7 +6,7 @@ import pytest
 import nemesyst as nm
 from nemesyst.errors import FeedError, FieldError
 
-pytestmark = pytest.mark.core
+pytestmark = [pytest.mark.core, pytest.mark.slow]
 
 
 @pytest.fixture

@@ -58,7 +58,7 @@ def told(request):
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_every_kind_of_model_conforms(backend, kind):
     needs("keras", backend)
-    assert printed(backend, f"{kind},several") == {kind: 14, "several": 14}
+    assert printed(backend, kind) == {kind: 14}
 
 
 @pytest.mark.slow

@@ -16,6 +16,8 @@ from nemesyst.errors import CorruptBlobError, ModelError, SettingsError, Unknown
 from nemesyst.models.container import MAGIC
 from nemesyst.models.queries import DamagedRecordWarning
 
+pytestmark = pytest.mark.slow
+
 DEEP = "[" * 100_000
 NESTED = '{"a":' * 300 + "1" + "}" * 300
 

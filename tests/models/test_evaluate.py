@@ -11,6 +11,8 @@ from nemesyst.errors import FeedError, ModelError, SettingsError, UnknownModelEr
 from . import telemetry
 from .telemetry import by_hand, error, learn, predict, put, spec
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def rows(hub):

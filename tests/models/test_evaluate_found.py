@@ -13,6 +13,8 @@ from nemesyst.models.evaluation.identity import of_inputs
 
 from .telemetry import learn, predict, put, spec
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def feed(hub):

@@ -13,6 +13,8 @@ import nemesyst as nm
 from nemesyst.errors import CorruptBlobError, ModelError, RecordError, SettingsError, UnknownModelError
 from nemesyst.models.container import MAGIC
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def other(server, home, names):

@@ -8,6 +8,8 @@ from nemesyst.errors import GateError, SettingsError, UnknownModelError
 
 from .telemetry import learn, predict, put, spec
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def feed(hub):

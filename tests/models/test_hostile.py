@@ -20,6 +20,8 @@ from nemesyst.errors import CorruptBlobError, MismatchError, ModelError, Nemesys
 
 from . import artefacts
 
+pytestmark = pytest.mark.slow
+
 ADAPTERS = {
     "torch": "torch",
     "sklearn": "skops",

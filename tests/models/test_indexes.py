@@ -13,6 +13,8 @@ import pytest
 
 from nemesyst.errors import UnknownModelError
 
+pytestmark = pytest.mark.slow
+
 SPARE = 8  # keys examined beyond those returned: the end of a range, jumps between distinct values
 
 

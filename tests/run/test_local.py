@@ -14,7 +14,7 @@ from nemesyst.errors import JobError, NemesystError, ScriptError
 from nemesyst.run import LocalExecutor, Watcher, jobs_of, run_rounds
 from nemesyst.stages import load_script
 
-pytestmark = pytest.mark.core
+pytestmark = [pytest.mark.core, pytest.mark.slow]
 
 HEAD = "import os, time, signal\nimport nemesyst as nm\n"
 GOOD = "@nm.wrangler(into='good')\ndef good(run, count: int = 3):\n    yield from ({'i': i, 'pid': os.getpid()} for i in range(count))\n"

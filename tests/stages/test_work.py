@@ -7,7 +7,7 @@ import nemesyst as nm
 from nemesyst.errors import FeedError, FieldError, ScriptError
 from nemesyst.stages import stage_of, work
 
-pytestmark = pytest.mark.core
+pytestmark = [pytest.mark.core, pytest.mark.slow]
 
 
 def run(hub, function, **arguments):

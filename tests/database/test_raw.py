@@ -23,6 +23,8 @@ from nemesyst.errors import AccessError, DatabaseError
 
 from .servers import until
 
+pytestmark = pytest.mark.slow
+
 PATIENCE = 40  # s; a limit, never waited for
 
 

@@ -38,6 +38,8 @@ from nemesyst.checks import check_adapter
 from nemesyst.errors import CorruptBlobError, MismatchError, ModelError, UntrustedError
 from nemesyst.frameworks import adapter_named
 
+pytestmark = pytest.mark.slow
+
 ADAPTER = adapter_named("sklearn")
 X, Y = load_iris(return_X_y=True)
 

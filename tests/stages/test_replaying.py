@@ -1,5 +1,6 @@
 """Training a version again from its rows and its code."""
 
+import random
 import shutil
 import subprocess
 import textwrap
@@ -205,3 +206,33 @@ def test_a_learner_may_be_given_the_newest_rows_alone(points, script):
     assert 50 < version.rows["train"] < 100
     assert version.lineage["rows"]["train"] == version.rows["train"]
     assert points.models.replay(version.ref).identical
+
+
+@pytest.fixture
+def threads():
+    """PyTorch's number of threads, put back afterwards."""
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    yield torch
+    torch.set_num_threads(before)
+
+
+def test_a_replay_uses_as_many_threads_as_the_training_and_puts_its_own_back(points, script, threads):
+    threads.set_num_threads(1)
+    version = points.models.get(trained(points, script(TORCH)))
+    assert version.environment["threads"] == 1
+    threads.set_num_threads(2)
+    found = points.models.replay(version.ref)
+    assert found.identical
+    assert not [line for line in found.differences if line.startswith("threads")]
+    assert threads.get_num_threads() == 2
+
+
+def test_what_was_drawn_before_does_not_matter(points, script):
+    path = script(
+        PLAIN.replace("+ noise", "+ random.random()").replace("import numpy", "import random\n    import numpy")
+    )
+    random.seed(7)
+    ref = trained(points, path)
+    random.random()
+    assert points.models.replay(ref).identical

@@ -60,7 +60,13 @@ def _processor() -> str:
 
 
 def _threads() -> int:
-    """Cores that this process may use."""
+    """Threads that sums are divided among, as far as it can be told; else the cores that this process may use."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        return int(torch.get_num_threads())
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    if given.isdigit():
+        return int(given)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -63,22 +63,22 @@ def learn(run: Run, stage: Learner, script: Path | None = None) -> tuple[str, di
 
 
 def open_feed(run: Run, stage: Learner, *, as_of: Any = None, parent: Version | None = None) -> None:
-    """Give a run its learner's feed, with the scale of the version that it goes on from, and seed what it draws."""
+    """Give a run its learner's feed, with the scale of the version that it goes on from."""
     prepared = None if parent is None else parent.feed
     feed = run.hub.feed(stage.feed, as_of=as_of, prepared=prepared)
     if stage.since is not None:
         feed = feed.since(*(stage.since if isinstance(stage.since, tuple) else (stage.since,)))
     run.bound = feed.watched(run.progress.rows)
     run.model, run.parent, run.seed = stage.model, parent, stage.feed.seed
-    seed_all(run.seed)
 
 
 def trained_by(run: Run, stage: Learner) -> Iterator[Trained]:
-    """Call a learner's function; what it returns or yields.
+    """Seed what is drawn, and call a learner's function; what it returns or yields.
 
     Raises:
         ScriptError: That is no :class:`Trained`.
     """
+    seed_all(run.seed)  # here, so that nothing is drawn between
     result = stage.function(run, **run.args)
     for trained in result if inspect.isgenerator(result) else (result,):
         if not isinstance(trained, Trained):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,13 +97,13 @@ def replay(
             "Check out the code of its record; rows that were pinned (feed.pin()) are kept. Or train anyway "
             "(anyway=True, --anyway), which compares all the same.",
         )
-    _same_threads(version.environment)
     begin = time.monotonic()
     number = int(learner.get("yielded", 0))
-    for position, trained in enumerate(_told(trained_by(run, stage), path)):
-        if position == number:
-            changed = differences(version.environment, environment(adapter_named(version.framework)))
-            return _compared(hub, version, trained, (*differing, *changed), time.monotonic() - begin)
+    with _same_threads(version.environment):
+        for position, trained in enumerate(_told(trained_by(run, stage), path)):
+            if position == number:
+                changed = differences(version.environment, environment(adapter_named(version.framework)))
+                return _compared(hub, version, trained, (*differing, *changed), time.monotonic() - begin)
     raise ReplayError(
         f"{version.ref} was model {number + 1} that {stage.name} yielded, and now it yields fewer", "See its code."
     )
@@ -172,11 +173,19 @@ def _rows(version: Version, feed: BoundFeed) -> list[str]:
     return [f"the rows of {feed.spec.collection} under its cutoff have changed ({'; '.join(counts)}; {where})"]
 
 
-def _same_threads(then: Mapping[str, Any]) -> None:
+@contextmanager
+def _same_threads(then: Mapping[str, Any]) -> Iterator[None]:
     """Use as many threads as then: with others, sums are rounded in another order."""
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(then.get("threads"), int):
-        torch.set_num_threads(then["threads"])
+    torch, threads = sys.modules.get("torch"), then.get("threads")
+    if torch is None or not isinstance(threads, int):
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _compared(hub: Hub, version: Version, trained: Trained, differing: tuple[str, ...], seconds: float) -> Replay:

@@ -123,33 +123,63 @@ def test_reads_of_chunks_go_on_through_a_failover_and_writes(trio, way):
                 writer.join()
 
 
+def tagged_alone(connection, trio):
+    """One follower, and a read preference for it alone, from which nobody else replicates."""
+    follower = next(node for node in trio.nodes if node.follows())
+    tagged = connection.client.admin.command("replSetGetConfig")["config"]
+    for number, member in enumerate(tagged["members"]):
+        member["tags"] = {"name": str(number)}
+    tagged["settings"]["chainingAllowed"] = False
+    tagged["version"] += 1
+    connection.client.admin.command("replSetReconfig", tagged)
+    return follower, Secondary([{"name": str(trio.nodes.index(follower))}])
+
+
+@contextmanager
+def held_up(follower):
+    """Within, the follower applies nothing; what is yielded lets it go on a second later."""
+    with follower.client() as direct:
+        direct.admin.command("fsync", lock=True)
+        release = threading.Timer(1.0, lambda: direct.admin.command("fsyncUnlock"))
+        try:
+            yield release.start
+        finally:
+            release.join()
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_a_secondary_is_read_at_the_cutoff_though_it_lags(trio, way):
     """Replication to one member is held up; what was acknowledged by the others is waited for."""
     with connected(trio.address) as connection:
         fresh(connection, range(10))
-        follower = next(node for node in trio.nodes if node.follows())
-        tagged = connection.client.admin.command("replSetGetConfig")["config"]
-        for number, member in enumerate(tagged["members"]):
-            member["tags"] = {"name": str(number)}
-        tagged["settings"]["chainingAllowed"] = False  # nobody else is to wait for that member
-        tagged["version"] += 1
-        connection.client.admin.command("replSetReconfig", tagged)
-        preference = Secondary([{"name": str(trio.nodes.index(follower))}])
+        follower, preference = tagged_alone(connection, trio)
+        with held_up(follower) as release:
+            put(connection, range(10, 20))
+            cutoff = Cutoff(connection, "data", "rows", present_time(connection), read_preference=preference)
+            put(connection, range(20, 30))
+            for before in WAYS[: WAYS.index(way)]:
+                cutoff.give_up(before, DatabaseError("over")) if cutoff.way else None
+            release()
+            with closing(cutoff):
+                assert ids_of(cutoff) == list(range(20))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_secondary_that_has_not_heard_of_the_collection_is_waited_for(trio, way):
+    with connected(trio.address) as connection:
+        fresh(connection, range(10))
+        follower, preference = tagged_alone(connection, trio)
+        connection.client.data.rows.drop()
         with follower.client() as direct:
-            direct.admin.command("fsync", lock=True)  # it applies nothing any more
-            release = threading.Timer(1.0, lambda: direct.admin.command("fsyncUnlock"))
-            try:
-                put(connection, range(10, 20))
-                cutoff = Cutoff(connection, "data", "rows", present_time(connection), read_preference=preference)
-                put(connection, range(20, 30))
-                for before in WAYS[: WAYS.index(way)]:
-                    cutoff.give_up(before, DatabaseError("over")) if cutoff.way else None
-                release.start()
-                with closing(cutoff):
-                    assert ids_of(cutoff) == list(range(20))
-            finally:
-                release.join()
+            until(lambda: "rows" not in direct.data.list_collection_names())
+        with held_up(follower) as release:
+            put(connection, range(20))
+            cutoff = Cutoff(connection, "data", "rows", present_time(connection), read_preference=preference)
+            for before in WAYS[: WAYS.index(way)]:
+                cutoff.give_up(before, DatabaseError("over")) if cutoff.way else None
+            release()
+            with closing(cutoff):
+                assert ids_of(cutoff) == list(range(20))
 
 
 def test_the_present_is_known_again_after_a_failover(trio):

@@ -156,6 +156,11 @@ class Cutoff:
                 raise self._cause()
             return self._ways[0]
 
+    @property
+    def existed(self) -> bool:
+        """Whether the collection was there when it was first looked at."""
+        return self._origin is not None and self._origin.kind != "missing"
+
     def give_up(self, way: str, cause: DatabaseError) -> None:
         """Go another way from now on."""
         with self._lock:

@@ -182,6 +182,8 @@ class CutoffRead:
             self._target = reader._reading.cursor._target  # noqa: SLF001 - of this room
         if self.time is not None or self.way == "plain":
             return
+        if reader.time is None and self._at is None and self._cutoff.existed:
+            raise _BehindError(self._doing)  # it has not heard of the collection yet
         time = reader.time or self._cutoff.time  # there is no such collection: no rows at any time
         least = number(self._cutoff.time) if self._snapshot is None else self._snapshot.least
         if number(time) < least:

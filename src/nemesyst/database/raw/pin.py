@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 PATIENCE = 5.0
 """How long a pinned member may be unknown, in s: it comes back after an election, but a dead one's cursor does not."""
 
+_RANDOM = random.SystemRandom()
+"""Not the generator that a training seeds and replays."""
+
 
 class Pin(Nearest):
     """Chooses among the members that a read preference allows; once :meth:`hold` is called, always the same one.
@@ -69,7 +72,7 @@ class Pin(Nearest):
         if not members:
             return None
         limit = min(member.round_trip_time or 0 for member in members) + self._threshold
-        return random.choice([member for member in members if (member.round_trip_time or 0) <= limit])  # noqa: S311
+        return _RANDOM.choice([member for member in members if (member.round_trip_time or 0) <= limit])
 
     def _pinned(self, selection: Any) -> ServerDescription | None:
         for member in selection.server_descriptions:

@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 WORKERS ?= 3
+# one worker has what a group of tests shares: the processes of Keras, the servers of a module
+PARALLEL := -n $(WORKERS) --dist loadgroup
 export NEMESYST_DATA := $(abspath $(if $(DATA),$(DATA),$(NEMESYST_DATA)))
 TEST_DATA := $(if $(NEMESYST_DATA),$(NEMESYST_DATA),$(abspath ../shared/data))
 
@@ -24,16 +26,16 @@ demo: .venv/demo
 	$(BIN)/python examples/digits_report.py $(if $(NEMESYST_DATA),--name mnist)
 
 test: lint core
-	NEMESYST_DATA="$(TEST_DATA)" $(BIN)/python -m pytest -n $(WORKERS) -m "not soak"
+	NEMESYST_DATA="$(TEST_DATA)" $(BIN)/python -m pytest $(PARALLEL) -m "not soak"
 
 quick: .venv/dev
-	NEMESYST_DATA="$(TEST_DATA)" $(BIN)/python -m pytest -n $(WORKERS) -m "not slow and not soak"
+	NEMESYST_DATA="$(TEST_DATA)" $(BIN)/python -m pytest $(PARALLEL) -m "not slow and not soak"
 
 soak: .venv/dev
 	NEMESYST_DATA="$(TEST_DATA)" $(BIN)/python -m pytest -m soak --timeout 3600
 
 core: .venv-core/done .venv/dev
-	NEMESYST_MONGOD=$$($(BIN)/python -c "$(FIND_MONGOD)") .venv-core/bin/python -m pytest -n $(WORKERS) -m "core and not slow and not soak"
+	NEMESYST_MONGOD=$$($(BIN)/python -c "$(FIND_MONGOD)") .venv-core/bin/python -m pytest $(PARALLEL) -m "core and not slow and not soak"
 
 lint: .venv/dev
 	$(BIN)/ruff check

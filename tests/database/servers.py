@@ -16,6 +16,8 @@ from nemesyst.database.embedded.binary import find_mongod
 from nemesyst.database.embedded.mongod import _die_with_parent
 from nemesyst.database.embedded.ports import choose
 
+from ..memory import folder_in_memory  # noqa: TID252 - the tests are no package that has a name
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -25,14 +27,14 @@ PATIENCE = 90  # s; a limit, never waited for
 class Node:
     """A mongod on a port and a folder of its own, which it keeps over kills and restarts.
 
-    ``options`` are mongod's; ``access`` is what a client needs to get in.
+    ``folder`` is made where memory has no room for one. ``options`` are mongod's; ``access`` is what a client needs
+    to get in.
     """
 
     def __init__(self, folder: Path, *options: object, access: dict | None = None) -> None:
-        self.folder, self.port, self.access = folder, choose(), access or {}
+        self.folder, self.port, self.access = folder_in_memory(folder), choose(), access or {}
         self.options = [str(option) for option in options]
         self.process: subprocess.Popen[bytes] | None = None
-        folder.mkdir()
 
     @property
     def host(self):

@@ -1,4 +1,7 @@
-"""Stores and restores Keras models on the backend that KERAS_BACKEND names; prints what happened as JSON."""
+"""Stores and restores Keras models; prints what happened as JSON.
+
+The argument: ``facts``, names of models that shall conform, or a folder through which backends exchange models.
+"""
 
 import functools
 import json
@@ -134,7 +137,7 @@ def crossed(keras, folder):
 KINDS = (layered, recurrent, nested, mixed, subclassed, several)
 
 
-def facts(keras, folder):
+def facts(keras):
     return {
         "adapter": adapter_for(layered(keras)).name,
         "names": [name for name, _ in ADAPTER.weights(layered(keras))],
@@ -145,7 +148,6 @@ def facts(keras, folder):
         "mismatch": refused(lambda: ADAPTER.load(b"".join(ADAPTER.dump(layered(keras))), layered(keras, 4))),
         "two": refused(lambda: ADAPTER.predict(two_outputs(keras), np.ones((1, 4), "f4"))),
         "renamed": refused(lambda: ADAPTER.load(b"".join(ADAPTER.dump(named(keras, "mine"))), named(keras, "yours"))),
-        "crossed": crossed(keras, folder),
     }
 
 
@@ -154,8 +156,12 @@ def main():
 
     keras.utils.set_random_seed(0)
     what = sys.argv[1]
-    kinds = [make for make in KINDS if make.__name__ in what.split(",")]
-    told = {make.__name__: conformed(keras, make) for make in kinds} if kinds else facts(keras, Path(what))
+    if what == "facts":
+        told = facts(keras)
+    elif kinds := [make for make in KINDS if make.__name__ in what.split(",")]:
+        told = {make.__name__: conformed(keras, make) for make in kinds}
+    else:
+        told = crossed(keras, Path(what))
     print(json.dumps(told))
 
 

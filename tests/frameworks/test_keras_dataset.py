@@ -1,11 +1,7 @@
 """model.fit over a feed, on each backend of Keras."""
 
-import functools
 import importlib.util
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,28 +13,25 @@ from nemesyst.frameworks.keras_dataset import example
 from .feeds import Memory
 
 PROGRAM = Path(__file__).parent / "keras_program.py"
-needs_keras = pytest.mark.skipif(importlib.util.find_spec("keras") is None, reason="needs the keras extra")
 
 
-@functools.cache  # the order of the tests is random: once for each backend all the same
-def printed(backend):
-    environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run([sys.executable, PROGRAM], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+def on_keras(test):
+    missing = importlib.util.find_spec("keras") is None
+    skipped = pytest.mark.skipif(missing, reason="needs the keras extra")(test)
+    return pytest.mark.slow(pytest.mark.xdist_group("keras")(skipped))
 
 
 @pytest.fixture(params=["torch", "tensorflow", "jax"])
-def told(request):
+def told(request, keras_hosts):
     """What the program printed on a backend."""
     if importlib.util.find_spec(request.param) is None:
         pytest.skip(f"needs {request.param}")
-    assert printed(request.param)["backend"] == request.param
-    return printed(request.param)
+    told = json.loads(keras_hosts.once(request.param, PROGRAM))
+    assert told["backend"] == request.param
+    return told
 
 
-@needs_keras
-@pytest.mark.slow
+@on_keras
 @pytest.mark.parametrize("length", ["known", "unknown"])
 def test_fit_learns_with_each_of_its_epochs_one_of_the_feed(told, length):
     run = told[length]
@@ -46,27 +39,23 @@ def test_fit_learns_with_each_of_its_epochs_one_of_the_feed(told, length):
     assert (run["epochs"], run["begun"], run["ended"]) == (4, 4, 4)
 
 
-@needs_keras
-@pytest.mark.slow
+@on_keras
 def test_validation_evaluate_and_predict_read_every_row(told):
     assert told["known"]["loss"] < 0.01
     assert told["known"]["rows"] == 37
 
 
-@needs_keras
-@pytest.mark.slow
+@on_keras
 def test_rows_without_weight_do_not_count(told):
     assert told["weighted"] == pytest.approx([1, -2], abs=0.05)
 
 
-@needs_keras
-@pytest.mark.slow
+@on_keras
 def test_a_model_of_several_named_inputs_learns(told):
     assert told["several"] < 0.1
 
 
-@needs_keras
-@pytest.mark.slow
+@on_keras
 def test_epochs_of_one_batch_go_on_too(told):
     assert told["one"] == 3
 

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import importlib.util
 import json
-import os
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -19,18 +14,9 @@ PROGRAM = Path(__file__).parent / "keras_models_program.py"
 BACKENDS = ["torch", "tensorflow", "jax"]
 
 
-def printed(backend, what):
-    """What the program prints on a backend."""
-    environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run([sys.executable, PROGRAM, what], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-@functools.cache  # the order of the tests is random: once for each backend all the same
-def facts(backend):
-    with tempfile.TemporaryDirectory() as folder:
-        return printed(backend, folder)
+def on_keras(test):
+    """A backend compiles each model, on a busy machine for minutes."""
+    return pytest.mark.slow(pytest.mark.xdist_group("keras")(pytest.mark.timeout(900)(test)))
 
 
 def needs(*modules):
@@ -40,14 +26,13 @@ def needs(*modules):
 
 
 @pytest.fixture(params=BACKENDS)
-def told(request):
+def told(request, keras_hosts):
     """What the program told about a backend."""
     needs("keras", request.param)
-    return facts(request.param)
+    return json.loads(keras_hosts.once(request.param, PROGRAM, "facts"))
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)  # a backend compiles each model, on a busy machine for minutes
+@on_keras
 @pytest.mark.parametrize(
     "kind",
     [
@@ -56,13 +41,12 @@ def told(request):
     ],
 )
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_every_kind_of_model_conforms(backend, kind):
+def test_every_kind_of_model_conforms(backend, kind, keras_hosts):
     needs("keras", backend)
-    assert printed(backend, kind) == {kind: 14}
+    assert json.loads(keras_hosts.run(backend, PROGRAM, kind)) == {kind: 14}
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)  # a backend compiles each model, on a busy machine for minutes
+@on_keras
 def test_names_do_not_depend_on_what_was_built_before(told):
     assert told["names"] == [
         "dense/kernel", "dense/bias", "batch_normalization/gamma", "batch_normalization/beta",
@@ -73,14 +57,12 @@ def test_names_do_not_depend_on_what_was_built_before(told):
     assert told["adapter"] == "keras"
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)  # a backend compiles each model, on a busy machine for minutes
+@on_keras
 def test_dtypes_are_those_of_the_policy(told):
     assert told["dtypes"] == ["bfloat16", "bfloat16", "float32", "float32"]
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)  # a backend compiles each model, on a busy machine for minutes
+@on_keras
 def test_errors_name_the_part_and_what_to_do(told):
     assert "has not been built" in told["unbuilt"]
     assert "Begin it with keras.Input" in told["unbuilt"]
@@ -90,11 +72,10 @@ def test_errors_name_the_part_and_what_to_do(told):
     assert "only stored: mine/bias F32 [2], mine/kernel F32 [4, 2]" in told["renamed"]
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)  # a backend compiles each model, on a busy machine for minutes
-def test_one_backend_loads_what_another_stored(tmp_path):
+@on_keras
+def test_one_backend_loads_what_another_stored(tmp_path, keras_hosts):
     needs("keras", "torch", "jax")
-    told = [printed(backend, str(tmp_path))["crossed"] for backend in ("torch", "jax", "torch")]
+    told = [json.loads(keras_hosts.run(backend, PROGRAM, tmp_path)) for backend in ("torch", "jax", "torch")]
     assert len(list(tmp_path.glob("*.weights"))) == 2
     assert max(told) < 1e-5
 

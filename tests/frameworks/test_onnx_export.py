@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
@@ -112,14 +109,13 @@ def test_no_path_of_this_machine_is_in_the_file():
 
 @pytest.mark.parametrize("backend", ["tensorflow", "torch", "jax"])
 @pytest.mark.slow
-def test_a_model_of_keras_has_an_onnx_form(backend):
+@pytest.mark.xdist_group("keras")
+def test_a_model_of_keras_has_an_onnx_form(backend, keras_hosts):
     pytest.importorskip("keras", reason="needs the keras extra")
     pytest.importorskip(backend)
     program = Path(__file__).parent / "onnx_keras_program.py"
-    environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, env=environment)
     expected = "Keras on jax has no exporter to ONNX" if backend == "jax" else "same outputs"
-    assert done.stdout.splitlines() == [expected] * 3, done.stdout + done.stderr
+    assert keras_hosts.run(backend, program).splitlines() == [expected] * 3
 
 
 def estimators():

@@ -134,7 +134,8 @@ def _end(place: Home) -> None:
     """Ask the supervisor to stop, and wait until its mongod has left the data; nobody can start one meanwhile."""
     with briefly(place.start_lock):
         if is_held(place.server_lock):
-            os.kill(_supervisor(place), signal.SIGTERM)
+            with suppress(ProcessLookupError):  # it has ended since
+                os.kill(_supervisor(place), signal.SIGTERM)
         gone = lock_within(place.data_lock, EXCLUSIVE, _STOPPING)
         if gone is None:
             raise in_use(place)

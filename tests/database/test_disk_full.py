@@ -19,10 +19,10 @@ root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file syste
 
 @pytest.fixture
 def small(tmp_path):
-    """A file system of 700 MB, of which mongod takes 300 MB at once."""
+    """A file system of 500 MB, of which mongod takes 300 MB at once."""
     mount = tmp_path / "small"
     mount.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=700m", "none", mount], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=500m", "none", mount], check=True)
     yield mount
     stop(mount / "home", force=True)
     subprocess.run(["umount", mount], check=True)

@@ -8,6 +8,8 @@ import threading
 import pytest
 
 from nemesyst.database.embedded import locks
+from nemesyst.descriptors import passed, passing
+from nemesyst.feed.cache import locks as cache_locks
 
 pytestmark = pytest.mark.core
 
@@ -49,6 +51,14 @@ def is_free(path):
     return descriptor is not None
 
 
+def of_embedded(path):
+    return locks.briefly(path)
+
+
+def of_cache(path):
+    return cache_locks.briefly(lambda: os.open(path, os.O_RDWR), seconds=1)
+
+
 @pytest.mark.filterwarnings("ignore:This process")
 def test_a_child_that_is_forked_as_a_lock_is_opened_does_not_keep_it(path, child):
     opened, go_on = threading.Event(), threading.Event()
@@ -60,8 +70,8 @@ def test_a_child_that_is_forked_as_a_lock_is_opened_does_not_keep_it(path, child
         return (descriptor,)
 
     def hold():
-        (descriptor,) = locks.passed(slowly)
-        with locks.passing(descriptor):
+        (descriptor,) = passed(slowly)
+        with passing(descriptor):
             locks.fcntl.flock(descriptor, locks.EXCLUSIVE)
 
     thread = threading.Thread(target=hold)
@@ -73,8 +83,9 @@ def test_a_child_that_is_forked_as_a_lock_is_opened_does_not_keep_it(path, child
     assert is_free(path)
 
 
-def test_a_child_that_is_forked_while_a_lock_is_held_does_not_keep_it(path, child):
-    with locks.briefly(path):
+@pytest.mark.parametrize("briefly", [of_embedded, of_cache])
+def test_a_child_that_is_forked_while_a_lock_is_held_does_not_keep_it(path, child, briefly):
+    with briefly(path):
         child()
         assert not is_free(path)
     assert is_free(path)

@@ -7,7 +7,7 @@ from bson import DatetimeMS, Decimal128, Int64, ObjectId
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nemesyst.feed.plan.between import MOST, points
+from nemesyst.feed.plan.between import MOST, points, precedes
 
 pytestmark = pytest.mark.core
 
@@ -68,3 +68,18 @@ def test_what_has_no_points_between_is_left_whole(here, last):
 
 def test_where_nothing_tells_how_many_rows_there_are_there_are_a_few():
     assert len(points(({"a": 1, "b": 3},), ({"a": 2, "b": 0},), ({"a": 2, "b": 1000},), 3.0)) == 7
+
+
+@given(st.data())
+def test_what_surely_precedes_comes_before(data):
+    one, other = data.draw(st.lists(data.draw(kinds), min_size=2, max_size=2))
+    assert precedes(one, other) == (one < other)
+    assert precedes({"u": 1, "t": one}, {"u": 1, "t": other}) == (one < other)
+
+
+def test_documents_of_other_fields_or_types_are_left_to_the_server():
+    assert precedes({"u": 1}, {"u": 1, "t": 0})
+    assert not precedes({"u": 1}, {"v": 2})
+    assert not precedes({"u": 1}, {"u": "1"})
+    assert not precedes(1, "1")
+    assert not precedes({"u": False}, {"u": True})

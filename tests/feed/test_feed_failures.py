@@ -145,6 +145,20 @@ def test_a_server_that_stays_away_is_told_in_bounded_time(alone):
     assert not own_threads()
 
 
+def test_events_of_a_window_are_read_again_when_their_cursor_breaks_off(tmp_path):
+    node = Node(tmp_path / "node", "--replSet", "rs", "--setParameter", "enableTestCommands=1")
+    with running(node), nm.connect(ReplicaSet(node).address, home=tmp_path) as hub:
+        hub.db.create_collection("rows", capped=True, size=2**22)  # always the rows of now: a cursor cannot go on
+        hub.put("rows", [{"unit": 0, "t": t, "v": float(t)} for t in range(2000)])
+        window = nm.Window(by="unit", on="t", length=2, anchor=[{"$match": {"t": {"$mod": [2, 0]}}}])
+        spec = nm.Feed("rows", window=window, inputs="v", batch_size=100)
+        broken = {"failCommands": ["getMore"], "closeConnection": True}
+        hub.db.client.admin.command("configureFailPoint", "failCommand", mode={"times": 1}, data=broken)
+        found = arrays(hub.feed(spec, cache=False))
+        assert hub.db.client.admin.command("configureFailPoint", "failCommand", mode="off")["count"] == 1
+        assert_same(found, arrays(hub.feed(spec, cache=False)))
+
+
 def start_reader(hub, folder, **arguments):
     """A process of its own that reads (see ``feed_reader.py``) until it is at the end, or killed."""
     connection = {"home": str(hub.settings.home), "database": hub.settings.database, "state": hub.settings.state}

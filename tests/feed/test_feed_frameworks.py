@@ -2,10 +2,10 @@
 
 import importlib.util
 import json
-import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -110,38 +110,16 @@ def test_workers_give_each_epoch_in_order(rows, home, names, tmp_path, how):
     assert (same, differs) == (True, True)
 
 
-KERAS = """
-import json, sys, warnings
-import numpy as np, keras, nemesyst as nm
-warnings.simplefilter("error")
-warnings.filterwarnings("ignore", category=DeprecationWarning)
-how = json.load(sys.stdin)
-hub = nm.connect(home=how["home"], database=how["database"], state=how["state"])
-spec = nm.Feed("rows", inputs=["air", "power"], targets=["air", "power"], shuffle=True, batch_size=32, scale="standard",
-               weight="power", split=nm.Split(validation=0.2, test=0.2))
-feed = hub.feed(spec)
-keras.utils.set_random_seed(1)
-net = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
-net.compile(keras.optimizers.Adam(0.05), "mse")
-history = net.fit(feed.train.to_keras(), validation_data=feed.validation.to_keras(), epochs=20, verbose=0).history
-rows = len(net.predict(feed.test.to_keras(), verbose=0))
-print(json.dumps([keras.backend.backend(), history["val_loss"][-1], net.evaluate(feed.test.to_keras(), verbose=0), rows,
-                  len(feed.test.to_numpy()["x"]), feed.train.epoch]))
-"""
-
-
 @pytest.mark.slow
+@pytest.mark.xdist_group("keras")
 @pytest.mark.parametrize("backend", ["torch", "tensorflow", "jax"])
-def test_keras_fits_evaluates_and_predicts(rows, home, names, backend):
+def test_keras_fits_evaluates_and_predicts(rows, home, names, backend, keras_hosts):
     for module in ("keras", backend):
         if importlib.util.find_spec(module) is None:
             pytest.skip(f"needs {module}")
-    environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run(
-        [sys.executable, "-c", KERAS], input=json.dumps({"home": str(home), **names}), env=environment, capture_output=True, text=True, timeout=180
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    name, loss, evaluated, predicted, count, epoch = json.loads(done.stdout.splitlines()[-1])
+    program = Path(__file__).parent / "keras_feed_program.py"
+    printed = keras_hosts.run(backend, program, json.dumps({"home": str(home), **names}))
+    name, loss, evaluated, predicted, count, epoch = json.loads(printed.splitlines()[-1])
     assert (name, predicted, epoch) == (backend, count, 20)
     assert loss < 0.5
     assert evaluated < 0.5

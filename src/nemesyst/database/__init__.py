@@ -2,12 +2,16 @@
 
 from typing import TYPE_CHECKING
 
+from bson import ObjectId, Timestamp
+
 from nemesyst.database import blobs
 from nemesyst.database.bulkwrite import update_all
 from nemesyst.database.connection import Connection, Server, check_database
 from nemesyst.database.csvfile import parse_cell
 from nemesyst.database.documents import STAMP, is_packed, pack, unpack, unpack_document
+from nemesyst.database.extended import from_extended, to_extended
 from nemesyst.database.files import Source, open_source
+from nemesyst.database.leaving import leave_at_once
 from nemesyst.database.put import OnConflict, Row, check_put, put
 from nemesyst.database.reading import (
     CollectionKind,
@@ -19,16 +23,18 @@ from nemesyst.database.reading import (
     round_trip,
 )
 from nemesyst.database.reconnect import Reconnect
+from nemesyst.database.transient import is_transient
 from nemesyst.database.translate import redact, translate, translated
 from nemesyst.lazy import later
 
 if TYPE_CHECKING:
     from nemesyst.database.cutoff import Changes, Cutoff, CutoffRead, RateLimit, Reread, as_time, present_time
     from nemesyst.database.keeping import Keeping, KeptSet
+    from nemesyst.database.limits import within
     from nemesyst.database.nodecache import BlobCacheWarning, NodeCache
     from nemesyst.database.raw import RawReader
     from nemesyst.database.stopping import Stopper
-    from nemesyst.database.sweeping import sweep
+    from nemesyst.database.sweeping import release, sweep
     from nemesyst.database.writes import insert_new, unchanged
 
 __getattr__ = later(
@@ -48,8 +54,10 @@ __getattr__ = later(
         "as_time": "cutoff",
         "insert_new": "writes",
         "present_time": "cutoff",
+        "release": "sweeping",
         "sweep": "sweeping",
         "unchanged": "writes",
+        "within": "limits",
     },
 )
 
@@ -64,6 +72,7 @@ __all__ = [
     "Keeping",
     "KeptSet",
     "NodeCache",
+    "ObjectId",
     "OnConflict",
     "RateLimit",
     "RawReader",
@@ -73,6 +82,7 @@ __all__ = [
     "Server",
     "Source",
     "Stopper",
+    "Timestamp",
     "as_time",
     "blobs",
     "check_database",
@@ -80,9 +90,12 @@ __all__ = [
     "check_put",
     "check_readable",
     "estimated_rows",
+    "from_extended",
     "insert_new",
     "is_packed",
+    "is_transient",
     "kind_of_collection",
+    "leave_at_once",
     "open_source",
     "pack",
     "parse_cell",
@@ -90,12 +103,15 @@ __all__ = [
     "present_time",
     "put",
     "redact",
+    "release",
     "round_trip",
     "sweep",
+    "to_extended",
     "translate",
     "translated",
     "unchanged",
     "unpack",
     "unpack_document",
     "update_all",
+    "within",
 ]

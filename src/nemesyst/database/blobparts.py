@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
 from blake3 import blake3
@@ -30,6 +31,9 @@ PARTS_A_REPLY = 4
 
 WINDOW = 64 << 20
 """Bytes of a map that are hashed at a time; of a larger file no more than that is in this process's memory at once."""
+
+_HUGE = 4 << 20
+"""Bytes from which memory is taken in huge pages, of 2 MB on most systems."""
 
 _READERS, _MANY = 3, 32
 """Threads that read a blob of many parts side by side, and how many are many."""
@@ -163,10 +167,25 @@ def _range(parts: Collection[dict[str, Any]], blob: ObjectId, size: int, ref: st
         raise corrupt(ref, f"{len(wanted)} parts from {wanted.start}", f"{n - wanted.start}")
 
 
+def room_for(size: int) -> memoryview:
+    """Room for so many bytes, writable: for many of them in huge pages, where the system has them.
+
+    To fill fresh memory of 4 KB pages from several threads costs more than what is written into it.
+    """
+    if size < _HUGE or not hasattr(mmap, "MADV_HUGEPAGE"):
+        return memoryview(bytearray(size))
+    made = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with suppress(OSError):  # a kernel without huge pages
+        made.madvise(mmap.MADV_HUGEPAGE)
+    return memoryview(made)
+
+
 def digest_of(view: memoryview) -> str:
-    """The BLAKE3 of a buffer, in hex; pages of a large map are given back on the way."""
+    """The BLAKE3 of a buffer, in hex; pages of a large file that is mapped for reading are given back on the way."""
     hasher = blake3(max_threads=blake3.AUTO)
-    mapped = view.obj if isinstance(view.obj, mmap.mmap) and len(view) > WINDOW else None
+    mapped: Any = view.obj if isinstance(view.obj, mmap.mmap) and len(view) > WINDOW else None
+    if mapped is not None and not memoryview(mapped).readonly:  # room of ours: its pages are the only copy
+        mapped = None
     for begin in range(0, len(view), WINDOW):
         hasher.update(view[begin : begin + WINDOW])
         if mapped is not None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from blake3 import blake3
 from bson import ObjectId
 
-from nemesyst.database.blobparts import PartWriter, corrupt, count, cut, digest_of, read, read_into
+from nemesyst.database.blobparts import PartWriter, corrupt, count, cut, digest_of, read, read_into, room_for
 from nemesyst.database.translate import translated
 from nemesyst.errors import ModelError
 
@@ -228,13 +228,13 @@ class Blobs:
             except OSError as error:  # of the file: the driver's errors are others
                 if self._cache is not None:
                     self._cache.refuse(error)
-            buffer = bytearray(content.size)
+            buffer = room_for(content.size)
 
             def put(begin: int, data: bytes) -> None:
                 buffer[begin : begin + len(data)] = data
 
             read_into(self._parts, blob, content.size, ref, put)
-        return _verified(memoryview(buffer).toreadonly(), content, ref)
+        return _verified(buffer.toreadonly(), content, ref)
 
     def _landing(self, content: Content) -> Landing | None:
         """The file to read into; None: into memory."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pymongo
+from bson.codec_options import DatetimeConversion
 from pymongo import MongoClient
 from pymongo.errors import ConfigurationError
 from pymongo.read_concern import ReadConcern
@@ -112,9 +113,15 @@ class Connection:
             raise closed(f"database {name}")
         return self.client[name]
 
-    def own_database(self, name: str) -> Database[Document]:
-        """A database of ours by name: read at the primary while there is one, so that what was saved is found."""
-        return self.client.get_database(name, read_preference=ReadPreference.PRIMARY_PREFERRED)
+    def own_database(self, name: str, *, any_date: bool = False) -> Database[Document]:
+        """A database of ours by name: read at the primary while there is one, so that what was saved is found.
+
+        With ``any_date``, dates beyond those of a ``datetime`` come as ``DatetimeMS``; without, they are an error that
+        ends the read.
+        """
+        auto = DatetimeConversion.DATETIME_AUTO
+        options = self.client.codec_options.with_options(datetime_conversion=auto) if any_date else None
+        return self.client.get_database(name, options, read_preference=ReadPreference.PRIMARY_PREFERRED)
 
     def require_transactions(self, doing: str) -> None:
         """Raise, before any work, if the server has no transactions.

@@ -133,7 +133,13 @@ def _index(given: Mapping[str, Any]) -> Index:
 
 
 def access_of(
-    connection: Connection, database: str, collection: str, match: Mapping[str, Any] | None, *, hint: str | None = None
+    connection: Connection,
+    database: str,
+    collection: str,
+    match: Mapping[str, Any] | None,
+    *,
+    hint: str | None = None,
+    known: tuple[Index, ...] | None = None,
 ) -> Access:
     """How the server would find the documents of a query; it plans the query and does not run it.
 
@@ -143,6 +149,7 @@ def access_of(
         collection: Name of the collection or view.
         match: The query; None: every document.
         hint: Name of an index that it must use.
+        known: The collection's indexes; None: the server is asked.
 
     Raises:
         PipelineError: The server refuses the query.
@@ -160,7 +167,7 @@ def access_of(
                 f"query over {collection}: the server refuses it: {reason}", "Correct the $match that it names."
             ) from None
     leaves = [leaf for plan in _plans(reply) for leaf in _leaves(plan)]
-    return _access(leaves, indexes_of(connection, database, collection))
+    return _access(leaves, indexes_of(connection, database, collection) if known is None else known)
 
 
 def _plans(reply: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

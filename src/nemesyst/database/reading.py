@@ -29,11 +29,15 @@ class CollectionKind:
         view_on: Of a view: the collection that it is over.
         pipeline: Of a view: its stages.
         time_field: Of a time-series collection: the field of its time.
+        clustered: Whether it is clustered on its ``_id``.
+        seen: All that the server says of it; a ``Cutoff`` that gets it need not ask again.
     """
 
     view_on: str | None = None
     pipeline: Sequence[Mapping[str, Any]] = ()
     time_field: str | None = None
+    clustered: bool = False
+    seen: Mapping[str, Any] | None = None
 
 
 def kind_of_collection(connection: Connection, database: str, collection: str) -> CollectionKind | None:
@@ -42,8 +46,9 @@ def kind_of_collection(connection: Connection, database: str, collection: str) -
         for found in connection.client[database].list_collections(filter={"name": collection}):
             options = found.get("options", {})
             if found.get("type") == "view":
-                return CollectionKind(options["viewOn"], tuple(options.get("pipeline", ())))
-            return CollectionKind(time_field=options.get("timeseries", {}).get("timeField"))
+                return CollectionKind(options["viewOn"], tuple(options.get("pipeline", ())), seen=found)
+            time_field = options.get("timeseries", {}).get("timeField")
+            return CollectionKind(time_field=time_field, clustered="clusteredIndex" in options, seen=found)
     return None
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import pickle
 import weakref
-from multiprocessing import context
 from typing import TYPE_CHECKING, Any
 
 from pymongo.errors import PyMongoError
@@ -142,6 +141,8 @@ class _Shared(Connection):
 
 def _hand_over(whole: tuple[str | None, dict[str, Any]]) -> Any:
     """A pipe with the secrets in it, for the child that is being spawned; None if none is."""
+    from multiprocessing import context  # here: it takes longer to import than most of this room
+
     child: Any = context.get_spawning_popen()  # it has DupFd on a Unix, when a child is being spawned
     if not hasattr(child, "DupFd"):
         return None

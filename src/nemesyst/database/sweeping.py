@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from nemesyst.database.translate import translated
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from bson import ObjectId
     from pymongo.client_session import ClientSession
     from pymongo.database import Database
@@ -22,10 +24,14 @@ if TYPE_CHECKING:
 
     Document = dict[str, Any]
 
-REFERENCES = {"versions": "blobs", "plans.rows": "blob"}
+REFERENCES = {"versions": "blobs", "plans.rows": "blob", "checkpoints": "blobs"}
 """Collections whose documents refer to blobs, and the field that does; each has an index on it."""
 
 _BATCH = 500
+
+_AT_WORK = 60.0
+"""Savers that gave a sign in so many s are at work, whatever age is asked for (they give one every 5 s): to take their
+blobs away again and again would exhaust their patience."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,7 @@ def sweep(connection: Connection, state: str, *, older_than: float, dry_run: boo
         connection: The server.
         state: Name of the state database.
         older_than: Blobs that were written or claimed in so many s are left alone, by the server's clock: a saver may
-            be about to refer to them.
+            be about to refer to them. Those that are still being written are left alone for a minute at least.
         dry_run: Only count.
     """
     doing = "collect unused blobs"
@@ -66,13 +72,27 @@ def sweep(connection: Connection, state: str, *, older_than: float, dry_run: boo
         return _Sweeper(connection, state, older_than, dry_run=dry_run).sweep()
 
 
+def release(connection: Connection, state: str, names: Collection[ObjectId]) -> Swept:
+    """Delete blobs that a document has referred to until now, unless another one does.
+
+    Those that somebody has claimed this very moment are left for :func:`sweep`.
+    """
+    if not names:
+        return Swept()
+    with translated("delete blobs"):
+        return _Sweeper(connection, state, 0.0, dry_run=False).release(names)
+
+
 class _Sweeper:
     def __init__(self, connection: Connection, state: str, older_than: float, *, dry_run: bool) -> None:
         self._connection, self._dry_run = connection, dry_run
         self._database: Database[Document] = connection.own_database(state)
         self._blobs, self._parts = self._database["blobs"], self._database["blobs.chunks"]
         now = self._database.command("hello")["localTime"]
-        self._old = {"state": {"$in": ["pending", "ready"]}, "touched": {"$lt": now - timedelta(seconds=older_than)}}
+        ages = {"ready": older_than, "pending": max(older_than, _AT_WORK)}
+        self._old = {
+            "$or": [{"state": state, "touched": {"$lt": now - timedelta(seconds=age)}} for state, age in ages.items()]
+        }
         self._there = set(self._database.list_collection_names())
 
     def sweep(self) -> Swept:
@@ -84,6 +104,13 @@ class _Sweeper:
             for blob in self._doomed({each["_id"]: each for each in batch}):
                 total += self._remove(blob)
         return total + self._orphans()
+
+    def release(self, names: Collection[ObjectId]) -> Swept:
+        total = Swept()
+        found = {each["_id"]: each for each in self._blobs.find({"_id": {"$in": list(names)}}, {"size": 1, "state": 1})}
+        for blob in self._doomed(found):
+            total += self._remove(blob)
+        return total
 
     def _index(self) -> None:
         if "plans.rows" in self._there and not self._dry_run:

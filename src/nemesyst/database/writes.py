@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pymongo import errors as driver
+from pymongo.write_concern import WriteConcern
 
 from nemesyst.database.cutoff.beneath import stored_beneath
 from nemesyst.database.cutoff.times import after, number, token_time
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from nemesyst.database.connection import Connection
 
 _DUPLICATE = 11000
+_AT_THE_PRIMARY = WriteConcern(1)
 
 
 def unchanged(
@@ -67,22 +69,31 @@ def _unwritten(
     match: list[Mapping[str, Any]] = [{"$match": {"ns.coll": {"$in": sorted(names)}}}, {"$project": {"_id": 1}}]
     with connection.client[database].watch(match, start_at_operation_time=after(since), max_await_time_ms=10) as stream:
         while stream.alive and clock.monotonic() < end:
-            if stream.try_next() is not None:
-                return False
-            token = stream.resume_token
+            token = stream.resume_token  # there is none while events wait to be taken
             if token is not None and number(token_time(token)) >= number(until):
                 return True
+            if stream.try_next() is not None:
+                return False
     return False
 
 
-def insert_new(collection: Any, documents: Sequence[Mapping[str, Any]], doing: str) -> None:
+def insert_new(collection: Any, documents: Sequence[Mapping[str, Any]], doing: str, *, lasting: bool = True) -> None:
     """Insert documents; those whose ``_id`` is there already are left as they are.
+
+    Args:
+        collection: The collection.
+        documents: The documents.
+        doing: What it is for, for an error.
+        lasting: Whether to wait until a majority of the members has them in its journal; otherwise the primary has
+            them, which everybody asks, and they are lost if it dies in that moment.
 
     Raises:
         DatabaseError: They cannot be stored.
     """
     with translated(doing):
         try:
+            if not lasting:
+                collection = collection.with_options(write_concern=_AT_THE_PRIMARY)
             collection.insert_many(documents, ordered=False)
         except driver.BulkWriteError as error:
             others = [each for each in error.details["writeErrors"] if each["code"] != _DUPLICATE]

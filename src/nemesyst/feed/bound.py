@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from nemesyst.errors import DatabaseError, FeedError
 from nemesyst.feed.split import PARTS
@@ -13,16 +14,25 @@ from nemesyst.feed.windows.names import mask_of, masked, steps_of
 from nemesyst.frameworks import Conversions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    import numpy as np
 
     from nemesyst.database import Changes
     from nemesyst.feed.binding.bound_rows import Binding
     from nemesyst.feed.binding.family import Family
+    from nemesyst.feed.decode import Columns
     from nemesyst.feed.order import Leg
     from nemesyst.feed.recipe import Recipe
+    from nemesyst.feed.source import Identify
     from nemesyst.feed.spec import Feed
     from nemesyst.frameworks import Layout
     from nemesyst.types import Batch
+
+    Array = np.ndarray[Any, Any]
+    Ids = Mapping[str | None, Array] | list[Any]
+
+_Batch = TypeVar("_Batch")
 
 _AHEAD_CHUNKS = 6
 """Chunks that may wait to be used."""
@@ -95,12 +105,16 @@ class BoundFeed(Conversions):
         """Rows (or windows) of each part that this process has gone through, as in the last whole epoch."""
         return self._family.rows
 
+    def went_through(self, rows: Mapping[str, int]) -> None:
+        """Take over what all ranks together have gone through, for the record of a model that they trained."""
+        self._family.went_through(rows)
+
     def watched(self, watch: Callable[[int], None]) -> Self:
         """The same feed, telling ``watch`` the rows of each batch; of its parts only the train part does."""
         return type(self)(self._family, self.part, watch)
 
     def __iter__(self) -> Iterator[Batch]:
-        return self._epoch(ids=False)
+        return self._epoch()
 
     def with_ids(self) -> Iterator[tuple[list[Any], Batch]]:
         """Batches, each with the ``_id`` of its rows (of a window: of its last input step); one epoch.
@@ -108,27 +122,47 @@ class BoundFeed(Conversions):
         Raises:
             FieldError: A field is missing, or its values cannot be stacked.
         """
+        from nemesyst.feed.source import objects_of
+
         if self.spec.window is not None and self.spec.window.every is not None:
             raise FeedError("with_ids: a step of a regular grid is no document", "Leave every= out.")
-        for batch in self._epoch(ids=True):
+        for batch in self._epoch(objects_of):
             yield batch.pop(ID).tolist(), batch
 
-    def _epoch(self, *, ids: bool) -> Iterator[Batch]:
+    def identified(self, identify: Callable[[Ids], Array]) -> Iterator[tuple[Array, Batch]]:
+        """Batches, each with what is made of the ``_id`` of its rows; one epoch. As a rule without an object per row.
+
+        Args:
+            identify: Makes an array of shape (rows, ...) out of ids, from several threads: arrays by the fields of the
+                ``_id`` (under None where it is no document), or a list where those are of different kinds.
+        """
+        from nemesyst.feed.decode import id_arrays
+
+        def made(columns: Columns) -> Array:
+            found = id_arrays(columns)
+            return identify(columns.ids() if found is None else found)
+
+        for batch in self._epoch(made):
+            yield batch.pop(ID), batch
+
+    def _epoch(self, ids: Identify | None = None) -> Iterator[Batch]:
         place = self._family.place(self.part)
         epoch, legs = place.begin()
         binding = self._family.binding
         if self.part not in (None, "train") and binding.spec.split is None:
             return
-        for step, batch in self._run(binding, epoch, legs, ids=ids):
+        for step, batch in self._run(binding, epoch, legs, ids):
             place.at(epoch, legs, binding.shard, step + 1, _rows(batch))
             if self._watch is not None:
                 self._watch(_rows(batch))
             yield batch
-        place.end(epoch)
+        place.end(epoch, legs)
         with suppress(DatabaseError):  # an epoch out of the cache needs no server
-            binding.save()
+            binding.save(lasting=False)
 
-    def _run(self, binding: Binding, epoch: int, legs: tuple[Leg, ...], *, ids: bool) -> Iterator[tuple[int, Batch]]:
+    def _run(
+        self, binding: Binding, epoch: int, legs: tuple[Leg, ...], ids: Identify | None
+    ) -> Iterator[tuple[int, Batch]]:
         from nemesyst.feed.binding.length import check_even
         from nemesyst.feed.epoch import cut, opened
 
@@ -160,12 +194,16 @@ class BoundFeed(Conversions):
         """
         return self._family.binding.recorded()
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self, *, stored: bool = True) -> dict[str, Any]:
         """Where all parts are, as small JSON values, the same on every rank that has made as many steps.
 
         The plan is stored with it, so that whoever loads it has the same rows in the same order.
+
+        Args:
+            stored: Whether to store it (and what was learned of its chunks) although an earlier state has, which takes
+                a way to the database.
         """
-        return self._family.state_dict()
+        return self._family.state_dict(stored=stored)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state: its cutoff and plan, and in the next iteration the interrupted epoch.
@@ -174,6 +212,40 @@ class BoundFeed(Conversions):
             FeedError: The state is of another feed, or its plan can no longer be had.
         """
         self._family.load_state_dict(state)
+
+    def taking(self, batches: Iterable[_Batch]) -> Iterator[_Batch]:
+        """Give the batches of a loader of this feed on, and count those that were taken: the feed is where the loop is.
+
+        For whatever reads ahead: worker processes of a ``DataLoader``, ``tf.data``, Accelerate.
+        """
+        return self._family.place(self.part).taking(batches, self._family.binding.shard)
+
+    @property
+    def exact(self) -> bool:
+        """Whether :meth:`state_dict` tells what the loop has taken: not so where others read ahead, uncounted."""
+        return self._family.place(self.part).exact
+
+    def when_begun(self, call: Callable[[], None]) -> None:
+        """Call this once, in the reading thread, right before the next epoch begins to be read."""
+        self._family.place(self.part).when_begun(call)
+
+    def to_torch(self, device: Any = None) -> Any:
+        """See :func:`nemesyst.frameworks.torch_dataset.torch_dataset`."""
+        made = super().to_torch(device)
+        self._family.place(self.part).read_by(made)
+        return made
+
+    def to_tensorflow(self) -> Any:
+        """See :func:`nemesyst.frameworks.tensorflow_dataset.tensorflow_dataset`."""
+        self._family.place(self.part).ahead = True
+        return super().to_tensorflow()
+
+    def to_keras(self) -> Any:
+        """See :func:`nemesyst.frameworks.keras_dataset.keras_data`."""
+        made = super().to_keras()
+        keras = sys.modules.get("keras")
+        self._family.place(self.part).ahead = keras is not None and keras.backend.backend() != "torch"
+        return made
 
     def pin(self, folder: str | Path | None = None) -> Self:
         """Keep the rows as they are, so that updates, deletes and expiry no longer matter to this feed.

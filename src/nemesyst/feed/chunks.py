@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from nemesyst.feed.cache import Entry
     from nemesyst.feed.plan.store import Plans
     from nemesyst.feed.sampling import Windowing
-    from nemesyst.feed.source import Source
+    from nemesyst.feed.source import Identify, Source
     from nemesyst.feed.table import Table
 
 Array = np.ndarray[Any, Any]
@@ -50,7 +50,7 @@ class Chunks:
         fresh: bool = False,
     ) -> None:
         self.source, self.windowing, self.entry = source, windowing, entry
-        self._plans, self._key = plans, key
+        self._plans, self._key, self._fresh = plans, key, fresh
         self._facts: dict[int, Facts] | None = {} if fresh else None
         self._new: dict[int, Facts] = {}
         self._seen: set[int] = set()
@@ -127,11 +127,25 @@ class Chunks:
                 own = self.source.own(chunk)
                 self._note(chunk, own, self.arranged(chunk, own))
 
-    def save(self) -> None:
-        """Store the facts that are new."""
+    @property
+    def beside(self) -> Callable[[], None] | None:
+        """What is to be done beside reading chunks: to find their bounds, and to make ready for what is stored."""
+        rows = self.source.rows
+        works = [rows.beside if isinstance(rows, LiveRows) else None, self._plans.ready if self._fresh else None]
+        self._fresh = False
+        due = [work for work in works if work is not None]
+
+        def done() -> None:
+            for work in due:
+                work()
+
+        return done if due else None
+
+    def save(self, *, lasting: bool = True) -> None:
+        """Store the facts that are new; ``lasting`` as in ``Plans.save``."""
         with self._lock:
             new, self._new = self._new, {}
-        self._plans.add_facts(self._key, new)
+        self._plans.add_facts(self._key, new, lasting=lasting)
 
     def whole(self) -> Whole | None:
         """All chunks' rows as one array each; None unless they are all in the cache and none holds texts."""
@@ -166,9 +180,9 @@ class Chunks:
         if self.entry is not None:
             self.entry.release(chunks)
 
-    def load_with_ids(self, chunk: int) -> Table:
-        """The samples' table with the ``_id`` of each row, always read."""
-        return self.arranged(chunk, self.source.own(chunk, ids=True))
+    def load_with_ids(self, chunk: int, ids: Identify) -> Table:
+        """The samples' table with what is made of the ``_id`` of each row, always read."""
+        return self.arranged(chunk, self.source.own(chunk, ids=ids))
 
     def _note(self, chunk: int, own: Table, table: Table) -> None:
         counts = [0, 0, 0]

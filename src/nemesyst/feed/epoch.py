@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from nemesyst.feed.chunks import Chunks
     from nemesyst.feed.order import Block
+    from nemesyst.feed.source import Identify
     from nemesyst.feed.windows import Window
     from nemesyst.types import Batch
 
@@ -76,7 +78,9 @@ def _taken(values: Array, rows: Array | slice) -> Array:
     return values.take(rows, axis=0)
 
 
-def opened(chunks: Chunks, blocks: Iterable[Block], part: int | None, *, room: int, ids: bool) -> Generator[Opened]:
+def opened(
+    chunks: Chunks, blocks: Iterable[Block], part: int | None, *, room: int, ids: Identify | None
+) -> Generator[Opened]:
     """The blocks, opened: out of the cache as a whole if all is there, else read ahead.
 
     Args:
@@ -84,10 +88,10 @@ def opened(chunks: Chunks, blocks: Iterable[Block], part: int | None, *, room: i
         blocks: What to go through.
         part: The part whose samples come; None: all.
         room: How many tables may wait.
-        ids: Whether to bring ``#id``; then the cache is left alone.
+        ids: Makes ``#id`` out of the rows' ``_id``, and the cache is left alone; None: there is none.
     """
     window = chunks.source.spec.window
-    if not ids and (whole := chunks.whole()) is not None:
+    if ids is None and (whole := chunks.whole()) is not None:
         large = sum(values.nbytes for values in whole.arrays.values()) > _RESIDENT
         for block in blocks:
             yield _of_whole(chunks, whole, block, part)
@@ -101,10 +105,10 @@ def opened(chunks: Chunks, blocks: Iterable[Block], part: int | None, *, room: i
             ahead.append(block)
             yield from (piece.chunk for piece in block.pieces)
 
-    load = chunks.load_with_ids if ids else chunks.load
+    load = chunks.load if ids is None else partial(chunks.load_with_ids, ids=ids)
     rows = chunks.source.rows
     live = rows if isinstance(rows, LiveRows) else None
-    tables = read_ahead(load, numbers(), room, beside=None if live is None else live.beside)
+    tables = read_ahead(load, numbers(), room, beside=chunks.beside)
     try:
         found: list[Table] = []
         for table in tables:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from bson import ObjectId, decode
@@ -16,7 +16,8 @@ from nemesyst.feed.plan import Key, largest
 from nemesyst.feed.plan.key import EXACT
 from nemesyst.feed.plan.key import alike as alike_bounds
 from nemesyst.feed.plan.sizes import rows_of_chunk
-from nemesyst.feed.rows import LiveRows, Raw
+from nemesyst.feed.raws import Raw
+from nemesyst.feed.rows import LiveRows
 from nemesyst.feed.sorting import ordered
 
 if TYPE_CHECKING:
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
 
     from nemesyst.database import Cutoff, CutoffRead, Keeping, KeptSet
     from nemesyst.feed.plan import Bound
-    from nemesyst.feed.rows import Rows
+    from nemesyst.feed.raws import Rows
+
+_Taken = TypeVar("_Taken")
 
 
 class KeptRows:
@@ -203,6 +206,22 @@ def wholly(read: CutoffRead, what: str) -> Iterator[memoryview]:
             )
         if batch is not None:
             yield batch
+
+
+def all_of(
+    cutoff: Cutoff, stages: Sequence[Mapping[str, Any]], taken: Callable[[memoryview], _Taken], what: str
+) -> list[_Taken]:
+    """What is taken of each batch of a pipeline's rows at the cutoff; from the start again where a read broke off.
+
+    Raises:
+        FeedError: The server no longer has them as they were.
+    """
+    while True:
+        try:
+            with cutoff.read(stages=stages) as read:
+                return [taken(batch) for batch in wholly(read, what)]
+        except Reread:
+            continue
 
 
 def kept_bounds(keeping: Keeping, kept: KeptSet, key: Key) -> list[Bound]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from nemesyst.feed.categories import Categories
     from nemesyst.feed.chunks import Chunks
-    from nemesyst.feed.rows import Raw
+    from nemesyst.feed.raws import Raw
     from nemesyst.feed.scaling.collect import Collector
     from nemesyst.feed.source import Source
     from nemesyst.types import Batch
@@ -183,5 +183,5 @@ def collect_statistics(chunks: Chunks) -> Prepared:
     numbers = range(chunks.source.rows.chunks())
     for _ in read_ahead(lambda chunk: chunks.load(chunk, statistics.visit), numbers, room=3):
         pass
-    chunks.save()
+    chunks.save(lasting=False)
     return statistics.prepared()

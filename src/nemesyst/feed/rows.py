@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from bson import decode
 
-from nemesyst.database import Reread, indexes, round_trip
-from nemesyst.errors import DatabaseError, FeedError
+from nemesyst.database import Reread, round_trip
+from nemesyst.feed.beginning import FEW, beginning, fitting
 from nemesyst.feed.carry import SOURCE_ID, carried
 from nemesyst.feed.decode.decoder import Decoder
-from nemesyst.feed.decode.frame import frame, split_last, without
+from nemesyst.feed.decode.frame import frame, split_last
 from nemesyst.feed.plan import BY_ID, Bounds
 from nemesyst.feed.plan.key import EXACT
 from nemesyst.feed.plan.sizes import CHUNK_BYTES
 from nemesyst.feed.plan.spans import spanned
 from nemesyst.feed.plan.stretch import Read
+from nemesyst.feed.raws import Raw
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, Sequence
@@ -27,59 +27,12 @@ if TYPE_CHECKING:
     from nemesyst.feed.plan import Bound, Key
     from nemesyst.feed.plan.key import Query
 
-Array = np.ndarray[Any, Any]
-
-_FEW = 16
-"""Rows from which it is told how many fit."""
 _NEAR = 1e-3
 """Round trip to a server nearby, in s, at most."""
 _ALL = 1_000_000
 """Documents asked for at once: a chunk comes in one reply, unless it is larger than the server's 16 MB."""
-
-
-class Raw(NamedTuple):
-    """Some documents of a chunk.
-
-    Attributes:
-        batch: A BSON array of documents.
-        kept: Which of them were there at the cutoff, shape (rows,); None: all.
-    """
-
-    batch: memoryview | bytes
-    kept: Array | None = None
-
-    def rows(self) -> memoryview | bytes:
-        """The documents that were there, as a batch: what came later is not even decoded, as it may be anything."""
-        return self.batch if self.kept is None or self.kept.all() else without(memoryview(self.batch), self.kept)
-
-
-class Rows(Protocol):
-    """Where the rows of chunks come from."""
-
-    @property
-    def complete(self) -> bool:
-        """Whether it is known how many chunks there are."""
-        ...
-
-    def chunks(self) -> int:
-        """How many there are."""
-        ...
-
-    def rows_of(self, chunk: int) -> int:
-        """About how many documents a chunk has."""
-        ...
-
-    def all_bounds(self) -> list[Bound]:
-        """The first bound of each chunk."""
-        ...
-
-    def bounds_of(self, chunk: int) -> tuple[Bound, Bound | None] | None:
-        """The first bound of a chunk and that of the next (None: there is none); None after the last chunk."""
-        ...
-
-    def read(self, chunk: int, *, exact: bool = False) -> list[Raw]:
-        """The rows of a chunk, in the plan's order; ``exact``: those of one key by their ``_id``."""
-        ...
+_EXCLUDING = ("stream", "stamp")
+"""The ways in which rows are read of which some are to be dropped."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +62,7 @@ class LiveRows:
         most: Rows of the largest chunks.
         keeps_id: Whether the ``_id`` of each row is that of its document.
         known: Bounds that are known.
-        others: Collections that the pipeline looks into.
+        clustered: Whether the collection is clustered.
     """
 
     def __init__(
@@ -121,14 +74,14 @@ class LiveRows:
         *,
         keeps_id: bool = True,
         known: Sequence[Bound | None] = (),
-        others: Sequence[Cutoff] = (),
+        clustered: bool = False,
     ) -> None:
         self.cutoff = cutoff
         self.access = access
         self._stages = list(stages)
         self._keeps_id = keeps_id
-        self._others = others
-        self._clustered: bool | None = None
+        self._clustered = clustered
+        self._first: tuple[Sequence[memoryview | bytes], bool] | None = None
         self._steady = True
         self.bounds = Bounds(
             access.key,
@@ -172,10 +125,11 @@ class LiveRows:
             DatabaseError: They cannot be read.
         """
         self.bounds.sparing = self.cutoff.limit is not None
-        if self.learns and not self.bounds.complete:
-            learnt: list[Raw] | None = self.bounds.learn(chunk, self._with_the_next)
-            if learnt is not None:
-                return learnt
+        learnt: list[Raw] | None = self.bounds.taken(chunk)
+        if learnt is None and self.learns and not self.bounds.complete:
+            learnt = self.bounds.learn(chunk, self._with_the_next)
+        if learnt is not None:
+            return learnt
         bounds = self.bounds.of(chunk)
         return [] if bounds is None else self.of(self.access.key.rows(*bounds), exact=exact)
 
@@ -185,14 +139,18 @@ class LiveRows:
         limited = self.cutoff.limit is not None
         return None if self.complete or self.learns or limited else self.bounds.walk
 
+    @property
+    def _plain(self) -> bool:
+        """Whether the rows are all documents, in the order of ``_id``."""
+        return not self._stages and self.access.match is None and self.access.key == BY_ID
+
     @cached_property
     def learns(self) -> bool:
         """Whether to find the end of a chunk in reading it: near a server that is cheaper than a look at its keys.
 
         Far from it, where each reply takes long to come, several chunks are better on their way at once.
         """
-        plain = not self._stages and self.access.match is None and self.access.key == BY_ID
-        return plain and round_trip(self.cutoff.connection) < _NEAR
+        return self._plain and round_trip(self.cutoff.connection) < _NEAR
 
     def _with_the_next(self, low: Bound, high: Bound | None, rows: int) -> Read | None:
         """The rows from a point on, so many, and the bound of the one after them."""
@@ -211,15 +169,30 @@ class LiveRows:
 
     def first(self, most: int) -> list[Raw]:
         """The first rows, at most so many; fewer of large ones, so that they are no more than about a chunk."""
-        few = self.of({}, limit=min(most, _FEW))
+        while self.cutoff.way not in _EXCLUDING:
+            try:
+                with self.cutoff.read(**self._command({}, most, self.access.key.sort), first_rows=most) as read:
+                    batches, all_rows = fitting(read, most)
+            except Reread:
+                continue
+            if read.way not in _EXCLUDING:
+                self._first = (batches, all_rows) if self._plain and read.way == "history" else None
+                return [Raw(batch) for batch in batches]
+        few = self.of({}, limit=min(most, FEW))
         size, rows = sum(len(raw.batch) for raw in few), sum(frame(raw.batch).rows for raw in few)
-        fitting = min(most, CHUNK_BYTES * rows // max(size, 1))
-        return few if rows < _FEW or fitting <= rows else self.of({}, limit=fitting)
+        more = min(most, CHUNK_BYTES * rows // max(size, 1))
+        return few if rows < FEW or more <= rows else self.of({}, limit=more)
+
+    def begin(self, most: int) -> None:
+        """Fix the rows of the largest chunks; the first chunks are cut out of the first rows, if these were read."""
+        self.bounds.most = most
+        (batches, all_rows), self._first = self._first or ((), False), None
+        made = beginning(batches, self.access.key, most, all_rows=all_rows)
+        if made is not None:
+            self.bounds.begin(made.bounds, [[Raw(batch)] for batch in made.rows], complete=made.complete)
 
     def of(self, query: Query, *, limit: int = 0, exact: bool = False) -> list[Raw]:
         """The rows of the documents that fulfil a query, in the plan's order, at most so many."""
-        if self.access.match is not None and not self._stages:
-            query = {"$and": [self.access.match, query]}
         while True:
             try:
                 return self._of(query, limit, self.access.key.exact_sort if exact else self.access.key.sort)
@@ -227,39 +200,28 @@ class LiveRows:
                 continue
 
     def _of(self, query: Query, limit: int, sort: dict[str, int]) -> list[Raw]:
-        options = {"hint": self.access.hint} if self.access.hint else {}
-        excludes = self.cutoff.way in ("stream", "stamp")
-        if self._stages:
-            stages = self._stages if self._keeps_id or not excludes else carried(self._stages)
-            limited = [{"$limit": limit}] if limit else []
-            command: dict[str, Any] = {"stages": [{"$match": query}, {"$sort": sort}, *stages, *limited]}
-        else:
-            command = {"find": self._faster({"filter": query, "sort": sort, **({"limit": limit} if limit else {})})}
-        with self.cutoff.read(**command, options=options, first_rows=limit or _ALL) as read:
+        excludes = self.cutoff.way in _EXCLUDING
+        command = self._command(query, limit, sort, carries=excludes)
+        with self.cutoff.read(**command, first_rows=limit or _ALL) as read:
             batches = list(read)
-            if read.way not in ("stream", "stamp"):
+            if read.way not in _EXCLUDING:
                 return [Raw(batch) for batch in batches]
             if not excludes:  # the way has changed meanwhile: the rows may lack what tells which to drop
                 raise Reread("the server no longer has the time at which they were read")
-            self._check_others()
             name = "_id" if self._keeps_id or not self._stages else f"{SOURCE_ID}.id"
             return [Raw(batch, read.excluded.keep(_ids(batch, name))) for batch in batches]
 
-    def _check_others(self) -> None:
-        """Refuse rows of collections that are not as they were at the cutoff, of which nothing can be left out.
-
-        Raises:
-            FeedError: One of them has changed.
-        """
-        for other in self._others:
-            changes = other.changes()
-            if changes.inserted or changes.updated or changes.replaced or changes.deleted:
-                raise FeedError(
-                    f"feed of {self.cutoff.collection}: {other.collection}, which its $lookup reads, has "
-                    "changed since the cutoff, and the server no longer has it as it was",
-                    "Keep the rows early (feed.pin()), move on (feed.refresh()), or let the server keep more history "
-                    "(minSnapshotHistoryWindowInSeconds, 5 minutes by default).",
-                )
+    def _command(self, query: Query, limit: int, sort: dict[str, int], *, carries: bool = False) -> dict[str, Any]:
+        """How the rows are read; ``carries``: with what tells which of them to drop."""
+        if self.access.match is not None and not self._stages:
+            query = {"$and": [self.access.match, query]}
+        options = {"options": {"hint": self.access.hint}} if self.access.hint else {}
+        if not self._stages:
+            limited = {"limit": limit} if limit else {}
+            return {"find": self._faster({"filter": query, "sort": sort, **limited}), **options}
+        stages = carried(self._stages) if carries and not self._keeps_id else self._stages
+        cut = [{"$limit": limit}] if limit else []
+        return {"stages": [{"$match": query}, {"$sort": sort}, *stages, *cut], **options}
 
     def _find(self, find: Mapping[str, Any]) -> Generator[memoryview]:
         """Read bounds: as of the cutoff while the server can; later any bounds do, once they are stored."""
@@ -278,12 +240,6 @@ class LiveRows:
         """The same ``find``, as a clustered collection answers it fastest."""
         if self.access.key != BY_ID or self.access.match is not None:
             return find
-        if self._clustered is None:
-            where = self.cutoff.connection, self.cutoff.database, self.cutoff.collection
-            try:
-                self._clustered = any(index.clustered for index in indexes.indexes_of(*where))
-            except DatabaseError:  # no right to see them, say
-                self._clustered = False
         return spanned(find) if self._clustered else find
 
 

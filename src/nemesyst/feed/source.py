@@ -20,15 +20,19 @@ from nemesyst.feed.windows import ANCHOR
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from nemesyst.feed.assemble import Layout
     from nemesyst.feed.categories import Categories
+    from nemesyst.feed.decode import Columns
     from nemesyst.feed.fields import Fields
     from nemesyst.feed.joined import AnyColumns
     from nemesyst.feed.joins import AsOf, Joiner
-    from nemesyst.feed.rows import Raw, Rows
+    from nemesyst.feed.raws import Raw, Rows
     from nemesyst.feed.spec import Feed
+
+    Identify = Callable[[Columns], np.ndarray[Any, Any]]
+    """Makes an array with one entry for each row, by the rows' ``_id``."""
 
 Array = np.ndarray[Any, Any]
 
@@ -106,12 +110,12 @@ class Source:
             found[name] = column.values[rows if column.missing is None else rows & ~column.missing]
         return found
 
-    def own(self, chunk: int, *, ids: bool = False) -> Table:
+    def own(self, chunk: int, *, ids: Identify | None = None) -> Table:
         """All rows of a chunk, of every part.
 
         Args:
             chunk: Its number.
-            ids: Whether to bring the ``_id`` of each row, as ``#id``.
+            ids: Makes the array ``#id`` out of the rows' ``_id``; None: there is none.
 
         Raises:
             FieldError: A field is missing, or its values do not fit.
@@ -123,7 +127,7 @@ class Source:
             table = self.table(self.rows.read(chunk, exact=True), ids=ids)
         return table
 
-    def table(self, raws: Sequence[Raw], *, ids: bool = False) -> Table:
+    def table(self, raws: Sequence[Raw], *, ids: Identify | None = None) -> Table:
         """Documents as a table; without arrays when there is no row."""
         decoder = self._decoders.pop() if self._decoders else Decoder(self.fields.names)
         try:
@@ -134,14 +138,15 @@ class Source:
             self._decoders.append(decoder)
         return Table.joined(tables) if tables else Table({})
 
-    def _decoded(self, decoder: Decoder, raw: Raw, *, ids: bool) -> list[Table]:
-        columns = self._joined(decoder.decode(raw.rows()))
+    def _decoded(self, decoder: Decoder, raw: Raw, *, ids: Identify | None) -> list[Table]:
+        own = decoder.decode(raw.rows())
+        columns = self._joined(own)
         kept = self.assembler.kept(columns)
         if not columns.rows or (kept is not None and not kept.any()):
             return []
         arrays = self.assembler.arrays(columns) | self._keys(columns)
-        if ids:
-            arrays[ID] = _objects(columns.ids())
+        if ids is not None:
+            arrays[ID] = ids(own)
         table = Table(arrays)
         return [table if kept is None or kept.all() else table.take(kept)]
 
@@ -234,6 +239,11 @@ def _alike(table: Table) -> bool:
     if BY in table.arrays:
         same = same & (table.arrays[BY][1:] == table.arrays[BY][:-1])
     return bool(same.any())
+
+
+def objects_of(columns: Columns) -> Array:
+    """The ``_id`` of each row as Python's objects, shape (rows,)."""
+    return _objects(columns.ids())
 
 
 def _objects(values: list[Any]) -> Array:

@@ -13,7 +13,7 @@ from pymongo import errors as driver
 from nemesyst.database.cutoff.changes import Changes
 from nemesyst.database.cutoff.ids import Ids
 from nemesyst.database.cutoff.kept import Kept, joined
-from nemesyst.database.cutoff.origin import Origin, origin
+from nemesyst.database.cutoff.origin import Origin, origin, told
 from nemesyst.database.cutoff.others import CheckedRead, Others
 from nemesyst.database.cutoff.patience import PATIENCE
 from nemesyst.database.cutoff.read import Command
@@ -91,6 +91,7 @@ class Cutoff:
         self._ways: list[str] = []
         self._causes: dict[str, DatabaseError] = {}
         self._origin: Origin | None = None
+        self._just_seen = False
         self._stream: Stream | None = None
         self._lifetime: int | None = None
         self._others = Others(
@@ -114,6 +115,10 @@ class Cutoff:
         if state["kind"] is not None:
             made._origin = Origin(state["kind"], None if state["uuid"] is None else bytes.fromhex(state["uuid"]))
         return made
+
+    def see(self, found: Mapping[str, Any]) -> None:
+        """Take what the server has just said of the collection, in a list of them, instead of asking it."""
+        self._origin, self._just_seen = told(found), True
 
     def as_dict(self) -> dict[str, Any]:
         """What another process, or a stored plan, needs: JSON values, kept exclusions included. Asks no server."""
@@ -250,11 +255,7 @@ class Cutoff:
         self.close()
 
     def _begin(self) -> None:
-        found = origin(self.connection, self.database, self.collection, patience=self.patience)
-        if self._origin is None:
-            self._origin = found
-        else:
-            self.check_same()
+        found = self._looked()
         if found.kind in ("view", "timeseries", "capped") or not self.connection.server.transactions:
             told = found.kind == "view" and self.connection.server.transactions
             self._ways = ["history", "plain"] if told else ["plain"]
@@ -264,6 +265,18 @@ class Cutoff:
             now = present_time(self.connection, self.database, patience=self.patience)
             if now.time - self.time.time > SOON:
                 self._ways = ["history", "stamp", "stream"]
+
+    def _looked(self) -> Origin:
+        """What the collection is, by a look at it unless somebody has just had one."""
+        if self._just_seen and self._origin is not None:
+            self._just_seen = False
+            return self._origin
+        found = origin(self.connection, self.database, self.collection, patience=self.patience)
+        if self._origin is None:
+            self._origin = found
+        else:
+            self.check_same()
+        return found
 
     def _cause(self) -> DatabaseError:
         return self._causes.get("stamp") or next(iter(self._causes.values()))

@@ -13,6 +13,8 @@ from nemesyst.database.translate import translated
 from nemesyst.errors import DatabaseError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from nemesyst.database.connection import Connection
 
 Kind = Literal["collection", "capped", "view", "timeseries", "missing"]
@@ -58,8 +60,11 @@ def _origin(connection: Connection, database: str, command: dict[str, Any]) -> O
         if error.code == _NO_RIGHT:
             return Origin("collection")
         raise
-    for found in answer["cursor"]["firstBatch"]:
-        uuid = found.get("info", {}).get("uuid")
-        kind: Kind = "capped" if found.get("options", {}).get("capped") else found.get("type", "collection")
-        return Origin(kind, None if uuid is None else bytes(getattr(uuid, "bytes", uuid)))
-    return Origin("missing")
+    return next(map(told, answer["cursor"]["firstBatch"]), Origin("missing"))
+
+
+def told(found: Mapping[str, Any]) -> Origin:
+    """What the server says of a collection in a list of them."""
+    uuid = found.get("info", {}).get("uuid")
+    kind: Kind = "capped" if found.get("options", {}).get("capped") else found.get("type", "collection")
+    return Origin(kind, None if uuid is None else bytes(getattr(uuid, "bytes", uuid)))

@@ -10,14 +10,15 @@ import fcntl
 import os
 import re
 import signal
-import threading
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nemesyst.descriptors import passed, passing
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 SHARED = fcntl.LOCK_SH
 EXCLUSIVE = fcntl.LOCK_EX
@@ -26,12 +27,6 @@ _POLL = 0.02  # s
 
 _EXITING = 0x4
 """The kernel's PF_EXITING among the flags in ``/proc/PID/stat``."""
-
-_passing: set[int] = set()
-"""Descriptors that a forked child must not keep: it would hold a lock, or a pipe open, that it knows nothing of."""
-
-_forking = threading.RLock()
-"""Held during a fork, and while a descriptor is open but not yet, or no longer, among those."""
 
 
 def lock(path: Path, mode: int) -> int:
@@ -74,26 +69,6 @@ def briefly(path: Path) -> Iterator[int]:
     with passing(descriptor):
         fcntl.flock(descriptor, EXCLUSIVE)
         yield descriptor
-
-
-def passed(opened: Callable[[], tuple[int, ...]]) -> tuple[int, ...]:
-    """Open descriptors for :func:`passing`, so that no child is forked before they are known as such."""
-    with _forking:
-        descriptors = opened()
-        _passing.update(descriptors)
-    return descriptors
-
-
-@contextmanager
-def passing(descriptor: int) -> Iterator[None]:
-    """Close a descriptor of :func:`passed` at the end; every child that is forked meanwhile closes it, too."""
-    try:
-        yield
-    finally:
-        with _forking:
-            if descriptor in _passing:  # not in a child that was forked inside, which has closed it
-                _passing.discard(descriptor)
-                os.close(descriptor)
 
 
 def is_held(path: Path) -> bool:
@@ -164,23 +139,3 @@ def _has_open(process: Path, wanted: os.stat_result) -> bool:
 
 def _open(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-
-
-def _before_fork() -> None:
-    _forking.acquire()
-
-
-def _after_fork() -> None:
-    _forking.release()
-
-
-def _forget_in_child() -> None:
-    global _forking  # noqa: PLW0603 - the child's own: who holds the old one is not here to release it
-    _forking = threading.RLock()
-    for descriptor in _passing:
-        with suppress(OSError):
-            os.close(descriptor)
-    _passing.clear()
-
-
-os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_forget_in_child)

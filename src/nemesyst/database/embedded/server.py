@@ -15,18 +15,10 @@ import nemesyst.errors
 from nemesyst.database.embedded.binary import Binary, find_mongod
 from nemesyst.database.embedded.checks import check_room
 from nemesyst.database.embedded.home import USERNAME, Home, State, here
-from nemesyst.database.embedded.locks import (
-    SHARED,
-    briefly,
-    is_ending,
-    is_held,
-    lock,
-    lock_within,
-    passed,
-    passing,
-)
+from nemesyst.database.embedded.locks import SHARED, briefly, is_ending, is_held, lock, lock_within
 from nemesyst.database.embedded.reasons import why_away
 from nemesyst.database.explain import Explainer, register
+from nemesyst.descriptors import passed, passing
 from nemesyst.errors import EmbeddedServerError, NemesystError
 
 if TYPE_CHECKING:

@@ -73,11 +73,14 @@ def approach(target: Target) -> Approach:
         return Approach(Access(Key(order or (target.series,))))
     if order:
         return _in_order(target, order)
-    advice = advise(place.connection, place.database, target.collection, judgement.match)
-    match = None if judgement.match is None else dict(judgement.match)
-    if advice.index is not None and advice.key not in (None, "_id"):
+    if judgement.match is None:  # no index is of use
+        advice, match = None, None
+    else:
+        match = dict(judgement.match)
+        advice = advise(place.connection, place.database, target.collection, match)
+    if advice is not None and advice.index is not None and advice.key not in (None, "_id"):
         return Approach(Access(Key((str(advice.key), "_id")), match, advice.index.name))
-    if advice.access.kind == "index" and match:
+    if advice is not None and advice.access.kind == "index":
         return Approach(Access(Key(), match, at_once=True))
     return Approach(Access())
 

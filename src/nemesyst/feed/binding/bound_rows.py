@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -87,7 +87,7 @@ class Binding:
         self._digest = digest
         self._prepared = None if prepared is None else Prepared.from_dict(prepared)
         self._lock = threading.Lock()
-        self._saved, self._agreed = stored, False
+        self._saved, self._lasting, self._agreed = stored, stored, False
 
     @property
     def prepared(self) -> Prepared:
@@ -151,16 +151,17 @@ class Binding:
             lambda chunk: self.chunks.count(chunk, part),
         )
 
-    def save(self) -> None:
-        """Store the plan with all of its bounds, and what was seen in its chunks."""
+    def save(self, *, lasting: bool = True) -> None:
+        """Store the plan with all of its bounds, and what was seen in its chunks; ``lasting`` as in ``Plans.save``."""
         if self.time is None:
             return
-        if not self._saved:
-            plan = self.plan()
-            together(lambda: self.plans.save(plan, self.target.place.database), self.chunks.save)
-            self._saved = True
+        facts = partial(self.chunks.save, lasting=lasting)
+        if self._saved and (self._lasting or not lasting):
+            facts()
             return
-        self.chunks.save()
+        plan = self.plan()
+        together(lambda: self.plans.save(plan, self.target.place.database, lasting=lasting), facts)
+        self._saved, self._lasting = True, lasting
 
     def pin(self) -> None:
         """Keep the rows themselves with the plan."""
@@ -210,7 +211,7 @@ class Binding:
     def first(self, rows: int) -> Batch:
         """The first samples of the plan, at most so many; without arrays where there is none."""
         blocks, _ = self.order(0, None).run(Shard())
-        stream = opened(self.chunks, blocks, None, room=1, ids=False)
+        stream = opened(self.chunks, blocks, None, room=1, ids=None)
         try:
             for found in stream:
                 if found.left:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from nemesyst.errors import FeedError
 from nemesyst.feed.binding.length import estimate
 from nemesyst.feed.binding.lineage import lineage
-from nemesyst.feed.binding.state import VERSION, position_of, state_of
-from nemesyst.feed.order import Leg
+from nemesyst.feed.binding.position import Position
+from nemesyst.feed.binding.state import VERSION, state_of
 from nemesyst.feed.split import PARTS
 
 if TYPE_CHECKING:
@@ -17,58 +17,9 @@ if TYPE_CHECKING:
     from bson import Timestamp
 
     from nemesyst.feed.binding.bound_rows import Binding
-    from nemesyst.feed.order import Shard
+    from nemesyst.feed.order import Leg
     from nemesyst.feed.recipe import Recipe
     from nemesyst.feed.spec import Feed
-
-
-class Position:
-    """Where one part is: the next epoch, or in the middle of one.
-
-    Attributes:
-        epoch: Number of the epoch that the next iteration goes through.
-        rows: Samples that the last whole epoch gave; None before there was one.
-    """
-
-    def __init__(self, epoch: int = 0, legs: tuple[Leg, ...] = ()) -> None:
-        self.epoch = epoch
-        self.rows: int | None = None
-        self._given = 0
-        self._legs = legs
-        self._running: tuple[int, tuple[Leg, ...]] | None = None
-
-    def begin(self) -> tuple[int, tuple[Leg, ...]]:
-        """Begin an epoch: its number, and what was gone through of it before."""
-        epoch, legs = self.epoch, self._legs
-        self.epoch, self._legs = epoch + 1, ()
-        self._running = (epoch, legs)
-        self._given = 0
-        return epoch, legs
-
-    def at(self, epoch: int, legs: tuple[Leg, ...], shard: Shard, step: int, rows: int) -> None:
-        """So many steps were made in an epoch, those before a resume on as many ranks included; the last with rows."""
-        self._given += rows
-        before = legs[:-1] if legs and legs[-1][:2] == shard[1:] else legs
-        self._running = (epoch, (*before, Leg(shard.world, shard.even, step)))
-
-    def end(self, epoch: int) -> None:
-        """An epoch is at its end."""
-        self.rows = self._given
-        if self._running is not None and self._running[0] == epoch:
-            self._running = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        epoch, legs = self._running or (self.epoch, self._legs)
-        return {"epoch": epoch, "legs": [list(leg) for leg in legs]}
-
-    def load(self, values: Mapping[str, Any]) -> None:
-        """Go on from what :meth:`as_dict` gave.
-
-        Raises:
-            ValueError: It is something else.
-        """
-        (self.epoch, self._legs), self._running = position_of(values), None
 
 
 class Family:
@@ -93,6 +44,7 @@ class Family:
         self._narrow = narrow
         self.binding = binding
         self._places: dict[str, Position] = {}
+        self._told: tuple[Binding, dict[str, Any]] | None = None
 
     def place(self, part: str | None) -> Position:
         """Where a part is."""
@@ -103,6 +55,11 @@ class Family:
     def rows(self) -> dict[str, int]:
         """Samples of each part that was gone through."""
         return {name: place.rows for name, place in sorted(self._places.items()) if place.rows is not None}
+
+    def went_through(self, rows: Mapping[str, int]) -> None:
+        """Take over how many samples of each part all ranks together have gone through."""
+        for name, count in rows.items():
+            self._places.setdefault(name, Position()).rows = count
 
     def refresh(self) -> None:
         """Bind to the rows of now."""
@@ -121,9 +78,15 @@ class Family:
         self.binding.pin()
         self.binding = self._rebind(self.binding.time)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Where all parts are."""
+    def state_dict(self, *, stored: bool = True) -> dict[str, Any]:
+        """Where all parts are; see :meth:`BoundFeed.state_dict`."""
         binding = self.binding
+        if stored or self._told is None or self._told[0] is not binding:
+            self._told = binding, self._stored(binding)
+        return {**self._told[1], "parts": {name: place.as_dict() for name, place in sorted(self._places.items())}}
+
+    def _stored(self, binding: Binding) -> dict[str, Any]:
+        """Store the plan; what a state says of it."""
         if binding.time is None:
             raise FeedError(
                 f"feed of {binding.spec.collection}: without a cutoff the rows of an epoch cannot be found again",
@@ -136,7 +99,6 @@ class Family:
             "plan": binding.key,
             "bounds": binding.plan().digest,
             "as_of": [binding.time.time, binding.time.inc],
-            "parts": {name: place.as_dict() for name, place in sorted(self._places.items())},
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -168,7 +130,10 @@ class Family:
         for name, (epoch, legs) in given.parts.items():
             _check_steps(binding, name, epoch, legs)
         self.binding = binding
-        self._places = {name: Position(*position) for name, position in given.parts.items()}
+        before, parts = self._places, given.parts
+        self._places = {
+            name: before.get(name, Position()).moved(*parts.get(name, (0, ()))) for name in before.keys() | parts.keys()
+        }
 
     def recipe(self, part: str | None) -> Recipe:
         """How another process reads a part from where it is."""

@@ -36,6 +36,11 @@ class Place:
     read_preference: Any = None
     limit: RateLimit | None = None
 
+    @property
+    def timeless(self) -> bool:
+        """Whether the server knows no cluster time."""
+        return not self.connection.server.transactions
+
 
 @dataclass(frozen=True)
 class Asked:

@@ -35,6 +35,8 @@ class Target:
         series: Field of the time, of a time-series collection.
         stages: The pipeline, that of the view first.
         judgement: What can be pushed down of it.
+        clustered: Whether the collection is clustered.
+        seen: What the server says of the collection; see ``Cutoff``.
         joins: The joins, their parameters put in.
 
     Raises:
@@ -51,7 +53,7 @@ class Target:
     @property
     def timeless(self) -> bool:
         """Whether the server knows no cluster time."""
-        return not self.place.connection.server.transactions
+        return self.place.timeless
 
     def _resolved(self, name: str) -> tuple[str, list[Mapping[str, Any]], str | None]:
         place = self.place
@@ -61,6 +63,7 @@ class Target:
                 known = place.connection.client[place.database].list_collection_names()
             shown = [each for each in known if not each.startswith("system.")]
             raise FeedError(f"feed: database {place.database} has no collection {name!r}", nearest(name, shown))
+        self.clustered, self.seen = kind.clustered, kind.seen
         if kind.view_on is None:
             return name, [], kind.time_field
         base, stages, series = self._resolved(kind.view_on)
@@ -97,7 +100,8 @@ class Target:
             FeedError: A join does not fit.
         """
         place = self.place
-        check_pipeline(place.connection, place.database, self.collection, self.stages)
+        if self.stages:
+            check_pipeline(place.connection, place.database, self.collection, self.stages)
         if self.judgement.per_document:
             self._check_fields()
         return [check_join(place.connection, place.database, join) for join in self.joins]

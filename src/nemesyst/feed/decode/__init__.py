@@ -2,5 +2,6 @@
 
 from nemesyst.feed.decode.columns import Column, Columns
 from nemesyst.feed.decode.decoder import Decoder
+from nemesyst.feed.decode.ids import id_arrays
 
-__all__ = ["Column", "Columns", "Decoder"]
+__all__ = ["Column", "Columns", "Decoder", "id_arrays"]

@@ -49,6 +49,9 @@ class Columns:
         found: Where the values of each field are.
         names: The fields, in order; None for every top-level field, in order of first appearance.
         layouts: Layouts of lists, by field; new ones are put in.
+
+    Attributes:
+        frame: The batch.
     """
 
     def __init__(
@@ -58,7 +61,7 @@ class Columns:
         names: Sequence[str] | None,
         layouts: dict[str, dict[int, ListLayout]],
     ) -> None:
-        self._frame = frame
+        self.frame = frame
         self._found = found
         self._layouts = layouts
         self._made: dict[str, Column] = {}
@@ -67,7 +70,7 @@ class Columns:
     @property
     def rows(self) -> int:
         """Number of documents."""
-        return self._frame.rows
+        return self.frame.rows
 
     @property
     def columns(self) -> dict[str, Column]:
@@ -100,7 +103,7 @@ class Columns:
 
     def document(self, row: int) -> dict[str, Any]:
         """One document, decoded."""
-        return document(self._frame.document(row))
+        return document(self.frame.document(row))
 
     def objects(self, name: str) -> list[Any]:
         """The values of a field as Python's own, whatever their types; None where there is none."""
@@ -108,7 +111,11 @@ class Columns:
 
     @cached_property
     def _ids(self) -> list[Any]:
-        return values(self._at(ID))
+        return values(self.id_cells())
+
+    def id_cells(self) -> Cells:
+        """Where the ``_id`` of each row is."""
+        return self._at(ID)
 
     def ids(self) -> list[Any]:
         """The ``_id`` of each row, None where there is none."""
@@ -241,7 +248,7 @@ class Columns:
         found = self._found.get(path)
         if found is not None:
             return found
-        return LooseCells(self._frame, np.zeros(self.rows, np.uint8), np.zeros(self.rows, np.int64))
+        return LooseCells(self.frame, np.zeros(self.rows, np.uint8), np.zeros(self.rows, np.int64))
 
 
 def _in_order(found: Mapping[Path, Cells]) -> list[str]:

@@ -47,9 +47,10 @@ class Decoder:
             RecordError: The bytes are not such an array.
         """
         found = frame(batch)
-        return Columns(found, self._cells(found), self._names, self._lists)
+        return Columns(found, self.cells(found), self._names, self._lists)
 
-    def _cells(self, found: Frame) -> Mapping[Path, Cells]:
+    def cells(self, found: Frame) -> Mapping[Path, Cells]:
+        """Where the values of each field are in a batch whose documents were found."""
         if not found.rows:
             return {}
         if found.width:

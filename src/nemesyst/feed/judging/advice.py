@@ -59,10 +59,10 @@ def advise(
         PipelineError: The server refuses the match.
         DatabaseError: The server cannot be asked.
     """
-    access = indexes.access_of(connection, database, collection, match)
+    known = indexes.indexes_of(connection, database, collection)
+    access = indexes.access_of(connection, database, collection, match, known=known)
     key = key_field(access, match)
     index = access.index if key is not None else None
-    known = indexes.indexes_of(connection, database, collection)
     if not known:  # a view or a time-series collection: its indexes are those of another
         return Advice(access, index, key)
     in_order = _gives_order(known, set(_equal(match)), order)

@@ -27,6 +27,8 @@ _INT64 = 2**63
 _CHARACTERS = 8
 """Characters of a text that count, behind those that it shares with another."""
 
+_COMPARABLE = (ObjectId, int, float, str)
+
 Number = Callable[[Any], "int | None"]
 Value = Callable[[int], Any]
 
@@ -53,6 +55,27 @@ def points(begin: Bound, here: Bound, last: Bound, chunks: float) -> list[Bound]
     count = int(min(expected, MOST))
     places = sorted({low + (high - low) * i // count for i in range(1, count)}) if count > 1 else []
     return [(value(place),) for place in places if low < place <= high]
+
+
+def precedes(one: Any, other: Any) -> bool:
+    """Whether a value surely comes before another one in the server's order; False also where only the server knows."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return _document_precedes(one, other)
+    if type_of(one) != type_of(other):
+        return False
+    if isinstance(one, DatetimeMS):
+        return int(one) < int(other)
+    comparable = isinstance(one, _COMPARABLE) and isinstance(other, _COMPARABLE) and not isinstance(one, bool)
+    return comparable and bool(one < other)  # texts are compared by code points, which is the order of their bytes
+
+
+def _document_precedes(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    for (name, value), (other_name, other_value) in zip(one.items(), other.items(), strict=False):
+        if name != other_name or type_of(value) != type_of(other_value):
+            return False
+        if value != other_value:
+            return precedes(value, other_value)
+    return len(one) < len(other)
 
 
 def _scale(low: Any, high: Any) -> tuple[Number, Value] | None:

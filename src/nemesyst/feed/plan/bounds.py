@@ -16,7 +16,7 @@ from nemesyst.feed.loader import read_ahead
 from nemesyst.feed.plan.between import points
 from nemesyst.feed.plan.key import BY_ID
 from nemesyst.feed.plan.sizes import rows_of_chunk
-from nemesyst.feed.plan.stretch import Found, Stretch
+from nemesyst.feed.plan.stretch import Found, Stretch, pass_over
 from nemesyst.feed.plan.walk import Walk
 
 if TYPE_CHECKING:
@@ -96,6 +96,33 @@ class Bounds:
                 self._step(read, ahead=True)
             return self._rows.pop(chunk)
 
+    def begin(self, bounds: Sequence[Bound], rows: Sequence[Any], *, complete: bool) -> None:
+        """Take the bounds of the first chunks, and the rows of these, if they are not known yet; see :meth:`learn`.
+
+        Args:
+            bounds: The bounds, as :meth:`of` would find them.
+            rows: The rows of the chunks between them.
+            complete: Whether these are all chunks; then there are rows for each.
+        """
+        with self._changed:
+            if self._known or self._stretches[0].busy:
+                return
+            self._stretches[0].bounds += bounds
+            self._rows.update(enumerate(rows))
+            self._number()
+            if complete:
+                self._stretches.clear()
+                self._known.append(None)
+                self._sure = len(self._known)
+
+    def taken(self, chunk: int) -> Any:
+        """Rows of a chunk that were read already; None if there are none. They are given once."""
+        with self._changed:
+            rows = self._rows.pop(chunk, None)
+            if rows is not None:
+                self._changed.notify_all()  # there is room for others
+            return rows
+
     def drop(self) -> None:
         """Let go of rows that were read and that nobody has asked for."""
         with self._changed:
@@ -171,6 +198,8 @@ class Bounds:
         stretch.bounds += [bound for bound in found.bounds if bound is not None]
         stretch.done = found.done
         self._stretches += found.divided
+        if found.behind is not None:
+            pass_over(self._stretches, stretch, found.behind)
         if found.done and stretch is self._stretches[-1] and [*stretch.bounds, stretch.point] != [None]:
             before = stretch.bounds[0] if stretch.bounds else stretch.point
             assert before is not None  # noqa: S101 - one of them is there
@@ -239,11 +268,15 @@ class Bounds:
         if read is not None and stretch.point is not None:
             found = read(stretch.point, stretch.high, self.most)
             if found is not None and found.first is None:
-                return Found(done=True)
+                return self._empty(stretch)
             if found is not None:
                 return Found([found.first, found.following], found.following is None, found.rows)
         bound = stretch.find()
-        return Found([bound], bound is None)
+        return self._empty(stretch) if bound is None else Found([bound])
+
+    def _empty(self, stretch: Stretch) -> Found:
+        """What there is to say of a stretch without rows; ids that came in bursts leave many such beside each other."""
+        return Found(done=True, behind=None if stretch.high is None else self._walk.first(self.key.after(stretch.high)))
 
     def _small(self, chunk: int) -> list[int]:
         """Rows of the next chunks, as many as are found at once; only keys that no two rows share are counted so."""

@@ -4,13 +4,16 @@
 what was seen in each chunk, and ``plans.statistics`` what was prepared from the train part; ``plans.cutoffs`` has the
 cutoff of whoever was the first to bind some rows, for those who do so at the same time. Whoever stores something first
 is right; the same plan of another process is then the one that is stored.
+
+What an epoch leaves behind can be found again by reading, so it is enough that the primary has it; before a state, a
+lineage or pinned rows refer to a plan, a majority of the members has it, too.
 """
 
 from __future__ import annotations
 
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -92,13 +95,28 @@ class Plans:
             database[name].with_options(codec_options=EXACT)
             for name in ("plans", "plans.bounds", "plans.parts", "plans.statistics", "plans.cutoffs")
         )
+        self._database = database
         self.writable = True
 
+    def ready(self) -> None:
+        """Have the collections made that the end of an epoch writes to, while there is other work to wait for.
+
+        That takes the server some tens of ms, once in the life of a state database. What cannot be done is left to
+        the end.
+        """
+        if not self.writable:
+            return
+        names = [each.name for each in (self._plans, self._chunks)]
+        with suppress(DatabaseError), translated("storing a plan"):
+            there = self._database.list_collection_names(filter={"name": {"$in": names}})
+            for name in sorted(set(names) - set(there)):
+                self._database.create_collection(name, check_exists=False)
+
     def latest(self, rows: str, database: str) -> Plan | None:
-        """The newest plan of the same rows, without its bounds."""
+        """The newest plan of the same rows, with its bounds if they are all in one document; see :meth:`whole`."""
         query = {"rows": rows, "database": database, "format": _FORMAT}
         found = self._found("looking for a plan", self._plans, query, sort=[("time", -1)], limit=1)
-        return None if not found else Plan(found[0]["_id"], rows, found[0]["time"], found[0])
+        return None if not found else _of_head(found[0])
 
     def agreed(self, rows: str, database: str, now: Timestamp, holds: Callable[[Timestamp], bool]) -> Timestamp:
         """The cutoff of all who bind the same rows at about this time: that of the first of them.
@@ -145,17 +163,16 @@ class Plans:
     def load(self, key: str) -> Plan | None:
         """A plan with its bounds; None if it is not there."""
         heads = self._found("loading a plan", self._plans, {"_id": key, "format": _FORMAT})
-        if not heads:
-            return None
-        found = heads[0]
-        self._note_use(found)
-        pages = [found]
-        if found["chunks"] > _PAGE:
-            pages += self._found("loading a plan", self._bounds, _of_plan(key), sort=[("_id", 1)])
-        bounds = [tuple(bound) for page in pages for bound in page["bounds"]]
-        if digest_of_bounds(bounds) != found["digest"]:
-            return None
-        return Plan(key, found["rows"], found["time"], found, bounds)
+        return self.whole(_of_head(heads[0])) if heads else None
+
+    def whole(self, plan: Plan) -> Plan | None:
+        """A plan that :meth:`latest` has found, with all of its bounds; None if they are not there."""
+        head, bounds = plan.about, list(plan.bounds)
+        self._note_use(head)
+        if head["chunks"] > _PAGE:
+            pages = self._found("loading a plan", self._bounds, _of_plan(plan.key), sort=[("_id", 1)])
+            bounds += [tuple(bound) for page in pages for bound in page["bounds"]]
+        return replace(plan, bounds=bounds) if digest_of_bounds(bounds) == head["digest"] else None
 
     def _note_use(self, head: Mapping[str, Any]) -> None:
         """Note in a plan, once an hour at most, that it is in use: what nobody uses may be collected."""
@@ -165,8 +182,14 @@ class Plans:
         with suppress(DatabaseError), translated("storing a plan"):  # a user who may only read
             self._plans.update_one({"_id": head["_id"]}, {"$currentDate": {"used": True}})
 
-    def save(self, plan: Plan, database: str) -> bool:
-        """Store a plan, if no other process has stored it; whether it is stored now."""
+    def save(self, plan: Plan, database: str, *, lasting: bool = True) -> bool:
+        """Store a plan, if no other process has stored it; whether it is stored now.
+
+        Args:
+            plan: The plan.
+            database: Where its rows are.
+            lasting: Whether to wait until a majority of the members has it.
+        """
         if not self.writable:
             return False
         first, *more = (
@@ -186,7 +209,7 @@ class Plans:
             "digest": plan.digest,
             "created": datetime.now(UTC),
         }
-        return self._insert(self._bounds, pages) and self._insert(self._plans, [head])
+        return self._insert(self._bounds, pages, lasting=lasting) and self._insert(self._plans, [head], lasting=lasting)
 
     def facts(self, key: str) -> dict[int, Facts]:
         """What is known of a plan's chunks."""
@@ -196,14 +219,15 @@ class Plans:
             for each in found
         }
 
-    def add_facts(self, key: str, facts: Mapping[int, Facts]) -> None:
-        """Store what was seen in chunks."""
+    def add_facts(self, key: str, facts: Mapping[int, Facts], *, lasting: bool = True) -> None:
+        """Store what was seen in chunks; ``lasting`` as in :meth:`save`."""
         self._insert(
             self._chunks,
             (
                 {"_id": {"plan": key, "chunk": n}, "rows": f.rows, "samples": list(f.samples), "digest": f.digest}
                 for n, f in facts.items()
             ),
+            lasting=lasting,
         )
 
     def statistics(self, key: str, name: str) -> dict[str, Any] | None:
@@ -223,15 +247,20 @@ class Plans:
         except AccessError:
             return []
 
-    def _insert(self, collection: Any, documents: Iterable[Mapping[str, Any]]) -> bool:
+    def _insert(self, collection: Any, documents: Iterable[Mapping[str, Any]], *, lasting: bool = True) -> bool:
         documents = list(documents)
         if not self.writable or not documents:
             return self.writable
         try:
-            insert_new(collection, documents, "storing a plan")
+            insert_new(collection, documents, "storing a plan", lasting=lasting)
         except AccessError:
             self.writable = False
         return self.writable
+
+
+def _of_head(head: Mapping[str, Any]) -> Plan:
+    """The plan of a document of ``plans``, with those of its bounds that are in it."""
+    return Plan(head["_id"], head["rows"], head["time"], head, [tuple(bound) for bound in head["bounds"]])
 
 
 def _of_plan(key: str) -> dict[str, Any]:

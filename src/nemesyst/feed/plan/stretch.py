@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from nemesyst.feed.plan.between import precedes
+from nemesyst.feed.plan.key import alike
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from nemesyst.feed.plan.key import Bound
 
@@ -60,9 +63,27 @@ class Found(NamedTuple):
         done: Whether there are no more.
         rows: Rows of the last chunk whose beginning was known, if they were read; else None.
         divided: Stretches behind it, which it was divided into.
+        behind: The first bound behind a stretch that has turned out to be empty; None: that is not known.
     """
 
     bounds: Sequence[Bound | None] = ()
     done: bool = False
     rows: Any = None
     divided: Sequence[Stretch] = ()
+    behind: Bound | None = None
+
+
+def pass_over(stretches: Iterable[Stretch], empty: Stretch, behind: Bound) -> None:
+    """Look no more into the stretches between one that is empty and the first row behind it."""
+    here = False
+    for stretch in stretches:
+        if here and (stretch.high is None or not _ends_by(stretch.high, behind)):
+            return
+        if here and not stretch.busy and not stretch.bounds:
+            stretch.done = True
+        here = here or stretch is empty
+
+
+def _ends_by(high: Bound, bound: Bound) -> bool:
+    """Whether what lies before ``high`` surely lies before another bound."""
+    return alike(high, bound) or precedes(high[0], bound[0])

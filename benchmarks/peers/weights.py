@@ -30,7 +30,7 @@ def mlflow(net: Any, what: dict[str, Any]) -> Callable[[], object]:
         flow.save_model(net, str(folder), serialization_format="pickle", pip_requirements=["torch"])
 
     save()
-    return save if what["doing"] == "save" else lambda: flow.load_model(str(folder))
+    return save if what["doing"] == "save" else lambda: flow.load_model(str(folder))  # type: ignore[no-untyped-call]
 
 
 def gridfs(net: Any, what: dict[str, Any]) -> Callable[[], object]:

@@ -53,6 +53,15 @@ def test_at_the_bottom_a_rollback_says_so_and_changes_nothing(three):
     assert three.get("air@champion").number == 2
 
 
+def test_what_it_meant_before_may_have_been_deleted(three):
+    for number in (1, 2):
+        three.promote(f"air@{number}", "champion")
+    three.delete("air@1")
+    with pytest.raises(UnknownModelError, match="air@champion means version 2 and what it meant before was deleted"):
+        three.rollback("air@champion")
+    assert three.get("air@champion").number == 2
+
+
 def test_promoting_what_it_is_already_is_no_move(three):
     three.promote("air@2", "champion")
     three.promote("air@2", "champion")

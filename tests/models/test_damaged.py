@@ -9,12 +9,15 @@ import warnings
 import numpy as np
 import pytest
 from blake3 import blake3
+from bson import DatetimeMS
 
 from nemesyst.cli import main
 from nemesyst.database import NodeCache
 from nemesyst.errors import CorruptBlobError, ModelError, SettingsError, UnknownModelError
 from nemesyst.models.container import MAGIC
 from nemesyst.models.queries import DamagedRecordWarning
+
+from .savers import given_up
 
 pytestmark = pytest.mark.slow
 
@@ -36,6 +39,8 @@ DAMAGED = [
     *({"lineage": bad} for bad in (5, ["x"])),
     *({"text": 5}, {"framework": None}, {"parent": 5}, {"contents": "x"}, {"contents": {"model": 5}}),
 ]
+DATES = [{"created": DatetimeMS(2**60)}, {"args": {"at": DatetimeMS(-(2**60))}}]
+"""Beyond those of Python."""
 LINEAGES = [
     *("x", "[]", "5", "null", DEEP, NESTED, '{"rows": 5}', '{"rows": {"train": "x"}}', '{"as_of": "x"}'),
     *('{"as_of": [1]}', '{"as_of": [1e300, 1]}', '{"as_of": [99999999999999, 1]}', '{"collections": 5}'),
@@ -49,7 +54,7 @@ def edited(models, state, weights, change):
     state.versions.update_one({"number": 1}, {"$set": change})
 
 
-@pytest.mark.parametrize("change", DAMAGED, ids=lambda change: f"{change!s:.60}")
+@pytest.mark.parametrize("change", [*DAMAGED, *DATES], ids=lambda change: f"{change!s:.60}")
 def test_a_damaged_record_is_one_clear_error_and_the_others_are_listed(models, state, weights, change, tmp_path):
     edited(models, state, weights, change)
     readers = [models.get, models.load, models.lineage, models.card, lambda ref: models.export(ref, tmp_path / "x")]
@@ -182,6 +187,7 @@ def test_a_saver_whose_blob_is_collected_while_it_is_stored_stores_it_again(mode
     def collected(writer):
         finish(writer)
         if not ended:
+            given_up(state)
             models.gc(older_than=0)
         ended.append(1)
 

@@ -61,6 +61,14 @@ def test_evaluate_prints_a_table(run, script):
     assert [row["metric"] for row in json.loads(out)] == ["rmse"]
 
 
+def test_a_script_imports_what_lies_beside_it(run, script):
+    script.with_name("beside_the_script.py").write_text(SCRIPT)
+    script.write_text("from beside_the_script import make")
+    code, out, err = run("evaluate", "net@2", "--script", script, "--build", "make")
+    assert (code, err) == (0, "")
+    assert "net@2" in out
+
+
 def test_evaluate_on_the_rows_of_a_file_or_another_collection(run, script, hub, tmp_path):
     file = tmp_path / "feed.json"
     file.write_text(json.dumps({"collection": "tel", "pipeline": [{"$match": {"t": {"$gte": 600}}}]}))

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
+from bson import DatetimeMS
 
 import nemesyst as nm
 from nemesyst.errors import GateError, ModelError, NemesystError, SettingsError
@@ -28,6 +29,32 @@ def flattering(model, batch):
 
 def value(hub, part, **given):
     return hub.models.evaluate("air@1", part, "mae", **{"predict": predict, **given}).rows[0]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"value": "x"},
+        {"samples": None},
+        {"better": "up"},
+        {"sums": b"123"},
+        {"sums": b"12345678", "columns": 0},
+        {"shown": {"truth": 5}},
+        {"origin": {"as_of": 5}},
+        {"when": DatetimeMS(2**60)},
+        {"candidate": 5},
+        {"definition": ["mae"]},
+    ],
+    ids=str,
+)
+def test_a_damaged_result_is_one_clear_error_and_can_be_computed_again(hub, feed, change):
+    learn(hub, spec=spec())
+    wanted = value(hub, feed.test).value
+    hub.state.evaluations.update_one({}, {"$set": change})
+    for read in (lambda: value(hub, feed.test), lambda: hub.models.card("air@1")):
+        with pytest.raises(ModelError, match=rf"evaluation of .* is damaged: its {next(iter(change))} .*\n.*_id"):
+            read()
+    assert value(hub, feed.test, refresh=True).value == wanted
 
 
 def test_results_of_another_predict_are_not_found(hub, feed):

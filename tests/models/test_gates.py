@@ -258,3 +258,10 @@ def test_it_must_be_known_which_rows_are_an_entitys(hub, feed):
         hub.models.promote_better("air", on=feed.test, metric="mae")
     with pytest.raises(UnknownModelError):
         hub.models.promote_better("air", on=feed.test, metric="mae", field="unit")
+
+
+def test_rows_are_narrowed_in_one_way(hub):
+    put(hub)
+    asking = spec(pipeline=[{"$match": {"unit": {"$param": "entity"}}}], params={"entity": 0})
+    with pytest.raises(SettingsError, match=r"field='unit', and the pipeline .* asks for .*entity.*\n.*field= out"):
+        hub.models.promote_better("air", on=hub.feed(asking).test, metric="mae", field="unit")

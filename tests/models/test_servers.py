@@ -17,6 +17,7 @@ from ..database.servers import (  # noqa: TID252 - the tests are no package that
     running,
     until,
 )
+from .savers import given_up
 
 
 @pytest.fixture
@@ -54,6 +55,7 @@ def test_a_server_that_is_killed_during_a_save_has_the_old_versions_or_the_new_o
     assert set(saved) <= {version.number for version in versions}
     assert [version.number for version in versions] == list(range(1, len(versions) + 1))
     assert all((models.load(version.ref)["w"] == version.args["n"]).all() for version in versions)
+    given_up(connection.client["state"])
     models.gc(older_than=0, plans=None)
     held = {blob for version in connection.client["state"].versions.find() for blob in version["blobs"]}
     assert set(connection.client["state"].blobs.distinct("_id")) == held

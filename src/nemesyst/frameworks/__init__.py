@@ -5,25 +5,61 @@ from __future__ import annotations
 import functools
 from importlib import import_module
 from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
 
 from nemesyst.errors import ModelError, nearest
 from nemesyst.frameworks.arrow_dataset import arrow_columns
 from nemesyst.frameworks.base import Adapter
 from nemesyst.frameworks.batches import Layout
 from nemesyst.frameworks.conversions import Conversions
-from nemesyst.frameworks.onnx_compare import check_onnx
+from nemesyst.frameworks.randomness import random_states, restore_random_states
 from nemesyst.frameworks.seeds import seed_all
+from nemesyst.frameworks.states import Captured, capture, restored
+from nemesyst.frameworks.steps import pace
+from nemesyst.lazy import later
+
+if TYPE_CHECKING:
+    from nemesyst.frameworks.batched.fleet import copies, first_module, one_thread, train_fleet
+    from nemesyst.frameworks.batched.plan import Learned, Member, Recipe
+    from nemesyst.frameworks.onnx_compare import check_onnx
+
+__getattr__ = later(
+    __name__,
+    {
+        "check_onnx": "onnx_compare",
+        "copies": "batched.fleet",
+        "first_module": "batched.fleet",
+        "one_thread": "batched.fleet",
+        "train_fleet": "batched.fleet",
+        "Learned": "batched.plan",
+        "Member": "batched.plan",
+        "Recipe": "batched.plan",
+    },
+)
 
 __all__ = [
     "Adapter",
+    "Captured",
     "Conversions",
     "Layout",
+    "Learned",
+    "Member",
+    "Recipe",
     "adapter_for",
     "adapter_named",
     "arrow_columns",
+    "capture",
     "check_onnx",
+    "copies",
+    "first_module",
     "known_adapters",
+    "one_thread",
+    "pace",
+    "random_states",
+    "restore_random_states",
+    "restored",
     "seed_all",
+    "train_fleet",
 ]
 
 GROUP = "nemesyst.adapters"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nemesyst.errors import FeedError
 from nemesyst.frameworks.batches import grouped, length, not_installed
+from nemesyst.frameworks.randomness import random_states, restore_random_states
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -55,6 +56,7 @@ class _Stream:
     def __init__(self, batches: Batches) -> None:
         self._batches = batches
         self._begun: tuple[Batch, Iterator[Batch]] | None = None
+        self._drawn: dict[str, Any] = {}
 
     def get_numpy_iterator(self) -> Iterator[tuple[Any, ...]]:
         return (example(batch) for batch in self._epoch())
@@ -83,6 +85,10 @@ class _Stream:
     def _epoch(self) -> Iterator[Batch]:
         """One epoch; one of which Keras saw no more than the first batch, to build the model, goes on."""
         known = length(self._batches)
+        if self._begun is None:
+            self._drawn = random_states()
+        else:  # a first look draws numbers, and only the first fit of a process takes one: none may depend on it
+            restore_random_states(self._drawn)
         first, rest = self._begun or _begin(self._batches)
         self._begun = None if first is None or known == 1 else (first, rest)
         for number, batch in enumerate(() if first is None else chain([first], rest), 1):

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from nemesyst.database import ObjectId
 from nemesyst.errors import FeedError, GateError, NemesystError, SettingsError
 from nemesyst.feed import BoundFeed
 from nemesyst.models.gates import judged, meant, moved
@@ -164,7 +165,9 @@ def _narrowed(on: BoundFeed, field: str | None, entity: str) -> BoundFeed:
 
 
 def _forms(entity: str) -> list[Any]:
-    """What a field may hold for an entity: its text, and the number that it spells."""
+    """What a field may hold for an entity: its text, and the number or ObjectId that it spells."""
+    if ObjectId.is_valid(entity):
+        return [entity, ObjectId(entity)]
     if re.fullmatch(r"-?(0|[1-9][0-9]{0,17})", entity):
         return [entity, int(entity)]
     if re.fullmatch(r"-?[0-9]+\.[0-9]+", entity):

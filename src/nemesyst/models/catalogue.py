@@ -37,7 +37,7 @@ class Catalogue:
     """
 
     def __init__(self, connection: Connection, state: str) -> None:
-        database = connection.own_database(state)
+        database = connection.own_database(state, any_date=True)  # one damaged record must not hide the others
         self.versions = database["versions"]
         self.tombstones = database["tombstones"]
         self.evaluations = database["evaluations"]

@@ -1,4 +1,4 @@
-"""Collecting what nothing refers to: blobs, and plans of feeds."""
+"""Collecting what nothing refers to: blobs, plans of feeds, and checkpoints that nobody will resume."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ class Collected:
         parts: Parts without a blob.
         size: Bytes of all of these.
         plans: What was collected of the plans of feeds, by kind.
+        checkpoints: Checkpoints of runs that are done, or that nobody has resumed for long.
         dry_run: Whether nothing was changed.
     """
 
@@ -39,6 +40,7 @@ class Collected:
     size: int
     plans: Mapping[str, int] = field(default_factory=dict)
     dry_run: bool = False
+    checkpoints: int = 0
 
 
 def collect(store: Store, *, older_than: float | timedelta, plans: timedelta | None, dry_run: bool) -> Collected:
@@ -51,6 +53,7 @@ def collect(store: Store, *, older_than: float | timedelta, plans: timedelta | N
         raise SettingsError(f"older_than={older_than!r}", "Give 0 s to 100 years: a number of seconds, or a timedelta.")
     if plans is not None and not (isinstance(plans, timedelta) and 0 <= plans.total_seconds() <= _LONGEST):
         raise SettingsError(f"plans={plans!r}", "Give a timedelta of at most 100 years, or None.")
+    checkpoints = _old_checkpoints(store, float(age), plans, dry_run=dry_run)
     gone: dict[str, int] = {}
     if plans is not None:
         found = collect_plans(
@@ -58,10 +61,32 @@ def collect(store: Store, *, older_than: float | timedelta, plans: timedelta | N
         )
         gone = {"plans": found.plans, "sets": found.sets, "bytes": found.bytes}
     swept = sweep(store.connection, store.state, older_than=float(age), dry_run=dry_run)
-    return Collected(swept.blobs, swept.pending, swept.parts, swept.size, gone, dry_run)
+    return Collected(swept.blobs, swept.pending, swept.parts, swept.size, gone, dry_run, checkpoints)
+
+
+def _old_checkpoints(store: Store, age: float, resumable: timedelta | None, *, dry_run: bool) -> int:
+    """Remove checkpoints of runs that are done, and of those that made none for so long; how many there were.
+
+    Their blobs are then swept with the others.
+    """
+    database = store.connection.own_database(store.state)
+    with translated("collect old checkpoints"):
+        now = store.catalogue.now()
+        newest = {"$group": {"_id": "$run", "created": {"$max": "$created"}}}
+        found = database["checkpoints"].aggregate([newest])
+        ages = {each["_id"]: (now - each["created"]).total_seconds() for each in found}
+        done = database["runs"].find({"_id": {"$in": list(ages)}, "status": "done"}, {"_id": 1})
+        old = {each["_id"] for each in done if ages[each["_id"]] > age}
+        if resumable is not None:
+            old |= {run for run, silent in ages.items() if silent > resumable.total_seconds()}
+        wanted = {"run": {"$in": sorted(old, key=str)}}
+        if dry_run or not old:
+            return database["checkpoints"].count_documents(wanted) if old else 0
+        return database["checkpoints"].delete_many(wanted).deleted_count
 
 
 def _in_use(store: Store, key: str) -> bool:
-    """Whether a version came from a plan."""
+    """Whether a version came from a plan, or a run can be resumed with it."""
     with translated("collect old plans"):
-        return store.catalogue.versions.find_one({"plan": key}, {"_id": 1}) is not None
+        places = store.catalogue.versions, store.connection.own_database(store.state)["checkpoints"]
+        return any(place.find_one({"plan": key}, {"_id": 1}) is not None for place in places)

@@ -6,6 +6,8 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from nemesyst.errors import CorruptBlobError
 
 if TYPE_CHECKING:
@@ -31,14 +33,32 @@ class Curve:
 
     def add(self, step: int, value: float) -> None:
         """Add one value; steps come in order."""
+        points = self.points
         begin = step - step % self._width
-        last = self.points[-1] if self.points else None
-        if last is None or begin > last[0]:
-            self.points.append([begin, value, value, value, 1])
-            if len(self.points) > _BUCKETS:
-                self._halve()
-        else:
-            _merge(last, [begin, value, value, value, 1])
+        if points and begin <= points[-1][0]:
+            last = points[-1]  # merged here, not by _merge: a training calls this at every step
+            last[4] += 1
+            last[1] += (value - last[1]) / last[4]
+            if value < last[2]:
+                last[2] = value
+            elif value > last[3]:
+                last[3] = value
+            return
+        points.append([begin, value, value, value, 1])
+        if len(points) > _BUCKETS:
+            self._halve()
+
+    def state(self) -> list[Any]:
+        """Width of a bucket, and a copy of the buckets."""
+        return [self._width, np.array(self.points)]
+
+    @classmethod
+    def of(cls, state: list[Any]) -> Curve:
+        """What :meth:`state` told."""
+        made = cls()
+        made._width = int(state[0])
+        made.points = [[int(first), *values, int(count)] for first, *values, count in np.asarray(state[1]).tolist()]
+        return made
 
     def _halve(self) -> None:
         self._width *= 2
@@ -64,12 +84,36 @@ class Curves:
         self._curves: dict[str, Curve] = {}
         self._step = -1
 
-    def add(self, values: Mapping[str, float], step: int | None) -> None:
-        """Add the values of a step; None: the one after the last."""
-        self._step = self._step + 1 if step is None else int(step)
+    def add(self, values: Mapping[str, float], step: int | None) -> int:
+        """Add the values of a step, which is given back; None: the one after the last."""
+        self._step = at = self._step + 1 if step is None else int(step)
+        curves = self._curves
         for name, value in values.items():
             if math.isfinite(value):
-                self._curves.setdefault(name, Curve()).add(self._step, float(value))
+                curve = curves.get(name)
+                if curve is None:
+                    curve = curves[name] = Curve()
+                curve.add(at, float(value))
+        return at
+
+    @property
+    def step(self) -> int | None:
+        """The step that was logged last; None: nothing was."""
+        return None if self._step < 0 else self._step
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The metrics that there are."""
+        return frozenset(self._curves)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All of it, as a copy, for :meth:`load_state_dict`."""
+        return {"step": self._step, "curves": {name: each.state() for name, each in self._curves.items()}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`state_dict` gave."""
+        self._step = int(state["step"])
+        self._curves = {name: Curve.of(each) for name, each in state["curves"].items()}
 
     def dumped(self) -> bytes | None:
         """As JSON text; None where there is none.

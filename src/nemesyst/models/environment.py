@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import getpass
 import os
 import platform
 import sys
@@ -82,6 +81,8 @@ def _version_of(name: str) -> str | None:
 def user() -> str:
     """Who is at work: user and machine."""
     try:
+        import getpass
+
         name = getpass.getuser()
     except (OSError, KeyError, ImportError):  # a user id without a name, as in containers
         name = str(os.getuid()) if hasattr(os, "getuid") else "unknown"

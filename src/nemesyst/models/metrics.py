@@ -110,13 +110,20 @@ class Metric:
 
 def _of(losses: Array, counts: Array) -> Array:
     """Columns of a mean: the losses of the elements that count, and how many do."""
-    return np.stack([_sum(losses, counts), counts.sum(axis=1)], axis=1)
+    made = np.empty((len(losses), 2))
+    made[:, 0] = _sum(losses, counts)
+    made[:, 1] = _added(counts)
+    return made
 
 
 def _sum(losses: Array, counts: Array) -> Array:
     if not counts.all():
         losses = np.where(counts > 0, losses * counts, 0.0)
-    made: Array = losses[:, 0] if losses.shape[1] == 1 else losses.sum(axis=1)
+    return _added(losses)
+
+
+def _added(values: Array) -> Array:
+    made: Array = values[:, 0] if values.shape[1] == 1 else values.sum(axis=1)
     return made
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from nemesyst.database import blobs, translated
 from nemesyst.errors import ReplayError
 from nemesyst.models import aliases as moves
-from nemesyst.models import ancestry, collecting, curves, deleting, exchange, loading, queries
+from nemesyst.models import collecting, curves, deleting, loading, queries
 from nemesyst.models.bulk import save_many
 from nemesyst.models.catalogue import Catalogue
 from nemesyst.models.comparing import Comparing
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from nemesyst.database import Connection, NodeCache
+    from nemesyst.models.ancestry import Ancestry
+    from nemesyst.models.exchange import Exported
     from nemesyst.models.records import Move
     from nemesyst.types import Version
 
@@ -198,13 +200,15 @@ class Models(Comparing):
         with translated(f"look up {ref}"):
             return loading.record(self._store, Reference.parse(ref))
 
-    def lineage(self, ref: str) -> ancestry.Ancestry:
+    def lineage(self, ref: str) -> Ancestry:
         """What a version came from: rows, code and parents; prints as a tree.
 
         Raises:
             UnknownModelError: No such model, version or alias.
         """
-        return ancestry.ancestry(self.get, ref)
+        from nemesyst.models.ancestry import ancestry
+
+        return ancestry(self.get, ref)
 
     def replay(self, ref: str, *, script: str | PathLike[str] | None = None, anyway: bool = False) -> Any:
         """Train a version again from the rows and the code that it came from, and compare the weights.
@@ -338,25 +342,29 @@ class Models(Comparing):
         older_than: float | timedelta = collecting.HOUR,
         plans: timedelta | None = _MONTH,
     ) -> collecting.Collected:
-        """Free what nothing refers to: contents of deleted versions, of savers that died, old plans of feeds.
+        """Free what is of no more use: contents of deleted versions, of savers that died, old plans, old checkpoints.
 
         Safe beside savers, loaders and feeds at work.
 
         Args:
             dry_run: Only count.
-            older_than: What was written or claimed in so many s (or this time) is left alone.
-            plans: Plans of feeds that were not used for so long go, unless a version came from them; None: none.
+            older_than: What was written or claimed in so many s (or this time) is left alone; what is still being
+                written, for a minute at least.
+            plans: Plans of feeds that were not used for so long go, unless a version came from them, and checkpoints of
+                runs that nobody has resumed for so long; None: none.
         """
         return collecting.collect(self._store, older_than=older_than, plans=plans, dry_run=dry_run)
 
-    def export(self, refs: str | Sequence[str], file: str | PathLike[str]) -> exchange.Exported:
+    def export(self, refs: str | Sequence[str], file: str | PathLike[str]) -> Exported:
         """Write versions into one verified file, whole or not at all; a file that is there is replaced.
 
         Raises:
             UnknownModelError: No such model, version or alias.
             RecordError: The file cannot be written.
         """
-        return exchange.export(self._store, refs, file)
+        from nemesyst.models.exchange import export
+
+        return export(self._store, refs, file)
 
     def import_(
         self, file: str | PathLike[str], *, numbers: Literal["next", "keep"] = "next", aliases: bool = False
@@ -374,4 +382,6 @@ class Models(Comparing):
             ModelError: A number was given before.
             RecordError: The file cannot be read.
         """
-        return exchange.import_(self._store, file, numbers=numbers, aliases=aliases)
+        from nemesyst.models.exchange import import_
+
+        return import_(self._store, file, numbers=numbers, aliases=aliases)

@@ -80,26 +80,30 @@ class Candidate:
         if self.baseline is not None:
             return self.baseline.predictor(feed)
         if self.function is not None:
-            return _bare(self.label, self.function)
+            return _bare(self.label, self.function, scaled.most)
         assert self.version is not None  # noqa: S101 - one of the three
         model = loading.load(models, self.version)
         return _model(self, model, loading.predict, scaled)
 
 
 class Scaled:
-    """The batch of the moment, scaled once for all versions with the same statistics."""
+    """The batch of the moment, scaled once for all versions with the same statistics.
 
-    def __init__(self) -> None:
+    Args:
+        most: Samples that a model is given at once.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
         self._batch: Batch = {}
         self._known: dict[str, Batch] = {}
 
-    def of(self, batch: Batch, scaler: Scaler | None) -> Batch:
-        """The batch's inputs as a scaler makes them."""
+    def of(self, batch: Batch, scaler: Scaler | None, key: str) -> Batch:
+        """The batch's inputs as a scaler makes them; ``key`` is one for all scalers with the same statistics."""
         if scaler is None:
             return batch
         if batch is not self._batch:
             self._batch, self._known = batch, {}
-        key = repr(scaler.statistics)
         if key not in self._known:
             self._known[key] = scaler.apply({name: values for name, values in batch.items() if name != "y"})
         return self._known[key]
@@ -109,11 +113,22 @@ Predictor = Callable[[Mapping[str, "Array"]], "Array"]
 """Predictions in the target's own units for a batch as it was read, shaped like its ``y``, or with scores behind it."""
 
 
-def _bare(label: str, function: Callable[..., Any]) -> Predictor:
+def in_portions(function: Callable[[Batch], Any], batch: Batch, most: int) -> Array:
+    """What a function gives for a batch, asked for at most so many samples at once."""
+    rows = max(map(len, batch.values()), default=0)
+    if rows <= most:
+        return np.asarray(function(batch))
+    begins = range(0, rows, most)
+    return np.concatenate(
+        [np.asarray(function({name: each[at : at + most] for name, each in batch.items()})) for at in begins]
+    )
+
+
+def _bare(label: str, function: Callable[..., Any], most: int) -> Predictor:
     def predict(batch: Batch) -> Array:
         shown = {name: values for name, values in batch.items() if name not in ("y", "mask.y", "weight")}
         try:
-            said = np.asarray(function(shown))
+            said = in_portions(function, shown, most)
         except NemesystError as error:
             raise type(error)(f"evaluate: the function {label}: {error.message}", error.remedy) from error
         except Exception as error:
@@ -129,11 +144,15 @@ def _bare(label: str, function: Callable[..., Any]) -> Predictor:
 
 def _model(candidate: Candidate, model: Any, own: Callable[[Any, Batch], Any] | None, shared: Scaled) -> Predictor:
     adapter, scaler = adapter_for(model), candidate.scaler
+    key = "" if scaler is None else repr(scaler.statistics)
+
+    def asked(batch: Batch) -> Any:
+        return own(model, batch) if own is not None else adapter.predict(model, _inputs(batch))
 
     def predict(batch: Batch) -> Array:
-        scaled = shared.of(batch, scaler)
+        scaled = shared.of(batch, scaler, key)
         try:
-            said = np.asarray(own(model, scaled) if own is not None else adapter.predict(model, _inputs(scaled)))
+            said = in_portions(asked, scaled, shared.most)
         except NemesystError as error:
             raise type(error)(f"evaluate: {candidate.label}: {error.message}", error.remedy) from error
         except Exception as error:

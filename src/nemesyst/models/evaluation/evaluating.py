@@ -18,12 +18,14 @@ from nemesyst.models.evaluation.candidates import Candidate, candidates_of
 from nemesyst.models.evaluation.groups import grouped, source_of
 from nemesyst.models.evaluation.loading import Loading
 from nemesyst.models.evaluation.results import Result, Results
+from nemesyst.models.evaluation.seen import caution
 from nemesyst.models.evaluation.store import Evaluations
 from nemesyst.models.metrics import Metric, is_built_in, metrics_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from nemesyst.feed import Feed
     from nemesyst.models.evaluation.groups import Group
     from nemesyst.models.evaluation.passing import Found
     from nemesyst.models.registry import Models
@@ -83,8 +85,7 @@ def evaluate(
         wanted,
         loading,
         {**feed.origin(), "selection": selection_of(feed)},
-        feed.spec.split,
-        feed.spec.collection,
+        feed.spec,
     )
     return work.results(refresh=refresh)
 
@@ -100,8 +101,7 @@ class _Work:
     metrics: Given
     loading: Loading
     origin: Mapping[str, Any]
-    split: Any
-    collection: str
+    on: Feed
 
     @cached_property
     def _definitions(self) -> dict[str, str]:
@@ -202,20 +202,15 @@ class _Work:
             shown=found.shown.get(label) or None,
         )
 
-    def _caution(self, candidate: Candidate) -> str | None:
-        """Whether a version may have been trained on these rows."""
-        if candidate.version is None or candidate.spec is None:
-            return None
-        part = self.origin.get("part")
-        if part in (None, "train"):
-            return "may have been trained on these rows"
-        same = candidate.spec.split == self.split and candidate.spec.collection == self.collection
-        return None if same else "its own split is another one: it may have been trained on some of these rows"
-
     def _table(self, known: Mapping[tuple[str, str], Result]) -> Results:
+        cautions = {
+            each.identity: caution(self.models, each.version, self.on, self.origin.get("part"))
+            for each in self.candidates
+            if each.version is not None
+        }
         return Results(
             [
-                replace(known[each.identity, definition], metric=name, caution=self._caution(each))
+                replace(known[each.identity, definition], metric=name, caution=cautions.get(each.identity))
                 for each in self.candidates
                 for name, definition in self._definitions.items()
             ]

@@ -11,8 +11,16 @@ import xxhash
 
 from nemesyst.models.evaluation.candidates import Scaled
 from nemesyst.models.evaluation.codes import recoded, table_of, united
-from nemesyst.models.evaluation.identity import Identity, Ordinals, combined, of_rows, of_targets, of_windows
-from nemesyst.models.evaluation.task import Task, check_same, over, smaller, stride_of
+from nemesyst.models.evaluation.identity import (
+    Identity,
+    Ordinals,
+    combined,
+    numbers_of_rows,
+    of_numbers,
+    of_targets,
+    of_windows,
+)
+from nemesyst.models.evaluation.task import BATCH, Task, at_once, check_same, over, smaller, stride_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -35,16 +43,18 @@ class Group:
         candidates: Them.
         texts: Common texts of the target, by field.
         codes: Texts that have codes in what is read, by field.
+        most: Samples that a model is given at once; more are read at once.
     """
 
     feed: BoundFeed
     candidates: list[Candidate] = field(default_factory=list)
     texts: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     codes: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    most: int = BATCH
 
     def predictors(self, models: Models, wanted: Sequence[Candidate], loading: Loading) -> dict[str, Predictor]:
         """What predicts, by label, for those that are wanted."""
-        scaled = Scaled()
+        scaled = Scaled(self.most)
         return {
             each.label: self._in_common_codes(each, each.predictor(models, self.feed, loading, scaled))
             for each in self.candidates
@@ -66,8 +76,8 @@ class Group:
                 yield _with_target(of_windows(batch.get("device"), batch["time"]), batch), batch
             return
         ordinals = Ordinals()
-        for ids, batch in self.feed.with_ids():
-            yield _with_target(ordinals.apart(of_rows(ids)), batch), batch
+        for numbers, batch in self.feed.identified(numbers_of_rows):
+            yield _with_target(ordinals.apart(of_numbers(numbers)), batch), batch
 
 
 def _with_target(found: Identity, batch: Batch) -> Identity:
@@ -97,7 +107,8 @@ def grouped(candidates: Sequence[Candidate], on: BoundFeed) -> list[Group]:
         known = {**(each.categories if each.version is not None else categories), **texts}
         key = _digest([spec.with_(batch_size=1).as_dict(), known])
         if key not in groups:
-            groups[key] = Group(_bound(on, spec, known), texts=texts, codes=known)
+            feed = _bound(on, spec, known)
+            groups[key] = Group(feed, texts=texts, codes=known, most=min(spec.batch_size, feed.spec.batch_size))
         groups[key].candidates.append(each)
     return list(groups.values())
 
@@ -116,9 +127,10 @@ def _base(on: BoundFeed, versions: Sequence[Candidate]) -> tuple[Feed, Mapping[s
 
 def _bound(on: BoundFeed, spec: Feed, categories: Mapping[str, Sequence[Any]]) -> BoundFeed:
     prepared = {"scale": None, "classes": None, "categories": dict(categories)}
-    given: Any = {**spec.as_dict(), "prepared": prepared} if categories else spec
-    feed = on.alike(given)
-    if len(_fields(spec)) == 1:  # an array, perhaps: how large it is, is known by now
+    single = len(_fields(spec)) == 1  # an array, perhaps: how large it is, is known when it is bound
+    wide = spec if single else spec.with_(batch_size=at_once(spec))
+    feed = on.alike({**wide.as_dict(), "prepared": prepared} if categories else wide)
+    if single:
         size = sum(dtype.itemsize * int(np.prod(shape)) for dtype, shape in feed.layout.values())
         fitting = smaller(spec, size)
         if fitting is not spec:

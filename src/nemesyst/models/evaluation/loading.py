@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import xxhash
@@ -44,6 +44,7 @@ class Loading:
     trust: Any = ()
     device: str | None = None
     predict: Callable[[Any, Mapping[str, np.ndarray[Any, Any]]], Any] | None = None
+    _known: dict[int, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         given = {"build": self.build}
@@ -90,13 +91,15 @@ class Loading:
             it is the same one.
         """
         try:
-            told = [
-                None if each is None else source_fingerprint(each)["digest"]
-                for each in (self.predict, self._build(version))
-            ]
+            told = [None if each is None else self._fingerprint(each) for each in (self.predict, self._build(version))]
         except FeedError:
             return ""
         return str(xxhash.xxh3_128_hexdigest(json.dumps(told).encode()))
+
+    def _fingerprint(self, function: Any) -> str:
+        if id(function) not in self._known:  # this object holds it, so that no other takes its place
+            self._known[id(function)] = source_fingerprint(function)["digest"]
+        return self._known[id(function)]
 
     def _build(self, version: Version) -> Any:
         chosen = _chosen(self.build, version)

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nemesyst.database import translated
-from nemesyst.errors import AccessError
+from nemesyst.database import translated, update_all
+from nemesyst.errors import AccessError, ModelError
+from nemesyst.models import shapes
 from nemesyst.models.evaluation.results import Result
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from nemesyst.models.reference import Reference
     from nemesyst.models.store import Store
@@ -38,16 +39,16 @@ class Evaluations:
         try:
             with translated("store what an evaluation found"):
                 self._prepare()
-                for identity, result in results:
-                    key = {"identity": identity, "definition": result.definition, "rows": result.rows}
-                    changes = {
-                        "$set": {**_document(result), "source": source, "kin": kin},
-                        "$currentDate": {"when": True},
-                    }
-                    if source:  # rows may have changed under a cutoff: only one result is that of its rows
-                        others = {**key, "rows": {"$ne": result.rows}, "source": source}
-                        self._collection.update_many(others, {"$set": {"source": ""}})
-                    self._collection.update_one(key, changes, upsert=True)
+                keys = [
+                    {"identity": identity, "definition": result.definition, "rows": result.rows}
+                    for identity, result in results
+                ]
+                if source:  # rows may have changed under a cutoff: only one result is that of its rows
+                    others = [{**key, "rows": {"$ne": key["rows"]}, "source": source} for key in keys]
+                    self._collection.update_many({"$or": others}, {"$set": {"source": ""}})
+                when = {"$currentDate": {"when": True}}
+                changes = [{"$set": {**_document(each), "source": source, "kin": kin}, **when} for _, each in results]
+                update_all(self._collection, list(zip(keys, changes, strict=True)), upsert=True)
         except AccessError:
             return False
         return True
@@ -84,7 +85,8 @@ class Evaluations:
 
     def _found(self, wanted: Mapping[str, Any]) -> dict[tuple[str, str], Result]:
         with translated("look for earlier evaluations"):
-            return {(each["identity"], each["definition"]): _result(each) for each in self._collection.find(wanted)}
+            made = [(each, _result(each)) for each in self._collection.find(wanted)]
+        return {(each["identity"], each["definition"]): result for each, result in made}
 
     def _prepare(self) -> None:
         if not self._indexed:
@@ -97,7 +99,7 @@ class Evaluations:
 def _document(result: Result) -> dict[str, Any]:
     from nemesyst.models.reference import Reference
 
-    left_out = ("sums", "shown", "when", "found", "definition", "rows", "metric")
+    left_out = ("sums", "shown", "when", "found", "definition", "rows", "metric", "caution")
     values = {name: value for name, value in vars(result).items() if name not in left_out}
     values |= {"metric": result.metric, "node": platform.node(), "origin": dict(result.origin)}
     if result.kind == "version":
@@ -111,18 +113,71 @@ def _document(result: Result) -> dict[str, Any]:
 
 
 def _result(document: Mapping[str, Any]) -> Result:
-    names = [name for name in Result.__dataclass_fields__ if name not in ("sums", "shown", "when", "found", "inputs")]
-    sums = document.get("sums")
+    """Read a stored result.
+
+    Raises:
+        ModelError: It has been edited, and lacks something or holds another type.
+    """
+    for name, fits in _FITS.items():
+        if not fits(document.get(name)):
+            raise _damaged(document, name)
+    sums, shown = document.get("sums"), document.get("shown") or {}
+    columns = document.get("columns")
     if sums is not None:
-        sums = np.frombuffer(sums, "<f8").reshape(-1, document["columns"])
-    shown = {name: np.frombuffer(each, "<f4").tolist() for name, each in (document.get("shown") or {}).items()}
-    when = document["when"]
-    made = Result(**{name: document[name] for name in names})
+        if not shapes.is_count(columns) or not columns or len(sums) % (8 * columns):
+            raise _damaged(document, "sums")
+        sums = np.frombuffer(sums, "<f8").reshape(-1, columns)
+    made = Result(**{name: document[name] for name in _PLAIN})
     return replace(
         made,
-        when=when.replace(tzinfo=UTC) if isinstance(when, datetime) else None,
+        when=document["when"].replace(tzinfo=UTC),
         found=True,
-        inputs=document.get("inputs", ""),
+        inputs=document.get("inputs") or "",
         sums=sums,
-        shown=shown or None,
+        shown={name: np.frombuffer(each, "<f4").tolist() for name, each in shown.items()} or None,
+    )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_origin(value: object) -> bool:
+    if not isinstance(value, dict) or not shapes.is_json(value):
+        return False
+    as_of = value.get("as_of")
+    return as_of is None or (isinstance(as_of, list) and len(as_of) == 2 and all(map(shapes.is_count, as_of)))
+
+
+def _is_shown(value: object) -> bool:
+    if not isinstance(value, dict | None):
+        return False
+    return all(isinstance(each, bytes) and len(each) % 4 == 0 for each in (value or {}).values())
+
+
+_PLAIN: Mapping[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("candidate", "kind", "metric", "definition", "rows"), shapes.is_text),
+    "better": lambda value: value in (None, "lower", "higher"),
+    **dict.fromkeys(("value", "low", "high", "confidence"), _is_number),
+    **dict.fromkeys(("samples", "of", "bad"), shapes.is_count),
+    "origin": _is_origin,
+}
+"""Fields that are stored as they are, and whether one still fits."""
+
+_FITS: Mapping[str, Callable[[Any], bool]] = {
+    **_PLAIN,
+    "identity": shapes.is_text,
+    "inputs": lambda value: value is None or shapes.is_text(value),
+    "when": lambda value: isinstance(value, datetime),
+    "sums": lambda value: isinstance(value, bytes | None),
+    "shown": _is_shown,
+}
+
+
+def _damaged(document: Mapping[str, Any], field: str) -> ModelError:
+    what = f"{document.get('metric')!r:.100} of {document.get('candidate')!r:.200}"
+    return ModelError(
+        f"the evaluation of {what} in the state database is damaged: its {field} is missing or of another type",
+        f"Delete the document of evaluations with _id {document.get('_id')!r:.100}, and find out who writes to the "
+        "state database; refresh=True computes it again.",
     )

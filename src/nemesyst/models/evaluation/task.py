@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from nemesyst.types import Version
 
 BATCH = 2048
-"""Samples of a batch, at most."""
+"""Samples that a model is given at once, at most: what it makes of them may take a lot of memory."""
+_READ = 16384
+"""Samples of a batch that is read, at most: what is done with all of them at once costs little for each."""
 _BYTES = 4 << 20
 """Bytes of the inputs of a batch, about."""
 
@@ -116,10 +118,19 @@ def over(own: Feed, on: Feed, *, stride: int) -> Feed:
 
 
 def _batch(own: Feed) -> int:
-    inputs = own.inputs or ()
+    return max(min(BATCH, _BYTES // _sample(own)), min(own.batch_size, BATCH))
+
+
+def at_once(spec: Feed) -> int:
+    """Samples to read at once, of which models are given ``spec.batch_size`` at a time."""
+    return max(spec.batch_size, min(_READ, _BYTES // _sample(spec)))
+
+
+def _sample(spec: Feed) -> int:
+    """Bytes of the inputs of a sample, where each field is one number."""
+    inputs = spec.inputs or ()
     groups = list(inputs.values()) if hasattr(inputs, "values") else [inputs]
-    fields = sum(map(len, groups)) * (own.window.length if own.window is not None else 1)
-    return max(min(BATCH, _BYTES // (4 * max(fields, 1))), min(own.batch_size, BATCH))
+    return 4 * max(sum(map(len, groups)), 1) * (spec.window.length if spec.window is not None else 1)
 
 
 def smaller(spec: Feed, sample: int) -> Feed:

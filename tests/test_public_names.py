@@ -10,10 +10,10 @@ from nemesyst import errors
 pytestmark = pytest.mark.core
 
 NAMES = {
-    "AsOf", "Batch", "BoundFeed", "Feed", "Hub", "Metric", "Models", "NemesystError", "PutReport", "Run", "Saving",
+    "AsOf", "Batch", "Best", "BoundFeed", "Feed", "Hub", "Metric", "Models", "NemesystError", "PutReport", "Run", "Saving",
     "Split", "Trained", "Version", "Window",
-    "accuracy", "architecture", "connect", "f1", "learner", "log_loss", "macro_f1", "mae", "mape", "mse", "pinball",
-    "predictor", "r2", "rmse", "unpack", "wrangler",
+    "accuracy", "architecture", "connect", "f1", "fleet", "learner", "log_loss", "macro_f1", "mae", "mape", "mse", "pinball",
+    "predictor", "r2", "rmse", "trial", "unpack", "wrangler",
 }  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from nemesyst.feed import AsOf, BoundFeed, Feed, Split, Window
 from nemesyst.hub import Hub, connect
 from nemesyst.models import Models, Saving, architecture
 from nemesyst.models.metrics import Metric, accuracy, f1, log_loss, macro_f1, mae, mape, mse, pinball, r2, rmse
-from nemesyst.stages import Run, Trained, learner, predictor, wrangler
+from nemesyst.stages import Best, Run, Trained, fleet, learner, predictor, trial, wrangler
 from nemesyst.types import Batch, PutReport, Version
 
 __version__ = "0.1.0"
@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AsOf",
     "Batch",
+    "Best",
     "BoundFeed",
     "Feed",
     "Hub",
@@ -31,6 +32,7 @@ __all__ = [
     "architecture",
     "connect",
     "f1",
+    "fleet",
     "learner",
     "log_loss",
     "macro_f1",
@@ -41,6 +43,7 @@ __all__ = [
     "predictor",
     "r2",
     "rmse",
+    "trial",
     "unpack",
     "wrangler",
 ]

@@ -109,6 +109,11 @@ class Hub:
         return f"<hub {self._database}, {where}>"
 
     @property
+    def connection(self) -> Connection:
+        """The connection to the server, for transactions."""
+        return self._connection
+
+    @property
     def db(self) -> Database[dict[str, Any]]:
         """PyMongo database that holds your collections."""
         return self._connection.database(self._database)
@@ -117,6 +122,11 @@ class Hub:
     def state(self) -> Database[dict[str, Any]]:
         """PyMongo database that holds models and runs."""
         return self._connection.database(self.settings.state)
+
+    @property
+    def runs(self) -> Any:
+        """The runs of jobs (``nemesyst.run.Runs``): their records, what they logged and printed."""
+        return import_module("nemesyst.run").Runs(self)  # by name, as it is above the hub
 
     def __enter__(self) -> Self:
         return self

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,8 +59,15 @@ class Settings(BaseSettings):
     mongod: Path | None = Field(None, description="mongod to run as the embedded server; none: the extra's, or PATH's")
     cache_gb: float = Field(0.5, ge=0.25, description="memory that the embedded server caches data in, in GB")
     data: Path | None = Field(None, description="folder of data files for demos, tests and benchmarks")
+    executor: str = Field("local", min_length=1, description="where jobs run: local (processes) or ray (a cluster)")
+    ray_address: str | None = Field(
+        None, description="address of a running Ray cluster; none: RAY_ADDRESS, else one is started"
+    )
     processes: int | None = Field(None, ge=1, description="how many jobs run side by side; none: the number of cores")
+    job_timeout: float | None = Field(None, gt=0, description="seconds that a job may take; none: as long as it likes")
+    retries: int = Field(0, ge=0, le=1000, description="how often a job is begun again after what passes by itself")
     args: dict[str, Any] = Field({}, description="arguments of stage functions, by name or by function and name")
+    jobs: list[dict[str, Any]] = Field([], description="jobs that are run when no script is named, a table each")
 
     @classmethod
     def settings_customise_sources(
@@ -77,7 +83,7 @@ class Settings(BaseSettings):
 
     def reveal(self) -> dict[str, Any]:
         """All values as JSON values, secrets too: only for the standard input of a process of ours."""
-        values = self.model_dump(mode="json", exclude={"address", "password"})
+        values = self.model_dump(mode="json", exclude={"address", "password", "jobs"})
         for name in ("address", "password"):
             secret: SecretStr | None = getattr(self, name)
             values[name] = None if secret is None else secret.get_secret_value()
@@ -107,10 +113,18 @@ def load_settings(given: Mapping[str, Any] | None = None) -> Settings:
             f"environment variable {variable}: {os.environ.get(variable)!r} is not JSON",
             'Lists and tables are written as JSON, such as {"epochs": 4}.',
         ) from None
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{settings_file()} is not valid TOML: {error}", "Correct the file.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{settings_file()} cannot be read: {error}", "Correct the file or its rights.") from None
+    except (OSError, ValueError) as error:
+        raise _unreadable(error) from None
+
+
+def _unreadable(error: Exception) -> Exception:
+    import tomllib  # here: whoever imports the library reads no file yet
+
+    if isinstance(error, tomllib.TOMLDecodeError):
+        return SettingsError(f"{settings_file()} is not valid TOML: {error}", "Correct the file.")
+    if isinstance(error, OSError | UnicodeDecodeError):
+        return SettingsError(f"{settings_file()} cannot be read: {error}", "Correct the file or its rights.")
+    return error
 
 
 def _with_user(settings: Settings) -> Settings:

@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+from nemesyst.cli import main
+
 pytestmark = [pytest.mark.core, pytest.mark.slow]
 
 
@@ -23,6 +25,23 @@ def nemesyst(hub, home, names, tmp_path):
         done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
         assert "Traceback" not in done.stdout + done.stderr
         return done
+
+    return run
+
+
+@pytest.fixture
+def refused(hub, home, names, tmp_path, monkeypatch, capsys):
+    """What ``nemesyst`` says to a mistake on this test's databases; in this process, which it takes for any other."""
+
+    def run(*words, **variables):
+        where = {"NEMESYST_HOME": str(home), "NEMESYST_DATABASE": names["database"], "NEMESYST_STATE": names["state"]}
+        for name, value in {**where, **variables}.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(SystemExit) as ended:
+            main(list(words))
+        assert ended.value.code == 1
+        return capsys.readouterr().err
 
     return run
 
@@ -55,12 +74,17 @@ GOOD = "import nemesyst as nm\n@nm.wrangler(into='good')\ndef good(run, count: i
         (["db", "status", "--address", "mongodb://db/"], "for the embedded server alone"),
     ],
 )
-def test_a_mistake_is_told_and_exits_with_1(nemesyst, tmp_path, words, said):
+def test_a_mistake_is_told_and_exits_with_1(refused, tmp_path, words, said):
     (tmp_path / "good.py").write_text(GOOD)
-    done = nemesyst(*words)
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: ")
-    assert said in done.stderr
+    told = refused(*words)
+    assert told.startswith("error: ")
+    assert said in told
+
+
+def test_a_mistake_of_a_process_is_no_traceback(nemesyst):
+    done = nemesyst("run", "nope.py")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: script nope.py does not exist")
 
 
 def test_an_error_as_json(nemesyst):
@@ -80,10 +104,8 @@ def test_an_error_as_json(nemesyst):
         ("NEMESYST_ARGS", "count=3", "NEMESYST_ARGS: 'count=3' is not JSON"),
     ],
 )
-def test_a_wrong_variable_is_told(nemesyst, variable, value, said):
-    done = nemesyst("models", "list", **{variable: value})
-    assert done.returncode == 1
-    assert said in done.stderr
+def test_a_wrong_variable_is_told(refused, variable, value, said):
+    assert said in refused("models", "list", **{variable: value})
 
 
 def test_a_reading_command_makes_no_database_where_there_is_none(nemesyst, tmp_path):
@@ -146,17 +168,14 @@ def test_parameters_of_a_feed_may_be_lists_and_misspelt_ones_are_told(nemesyst, 
         assert said in refused.stderr
 
 
-def test_a_script_with_a_syntax_error_is_told_with_its_line(nemesyst, tmp_path):
+def test_a_script_with_a_syntax_error_is_told_with_its_line(refused, tmp_path):
     (tmp_path / "bad.py").write_text("def f(:\n")
-    done = nemesyst("wrangle", "bad.py")
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: bad.py:1: invalid syntax")
+    assert refused("wrangle", "bad.py").startswith("error: bad.py:1: invalid syntax")
 
 
-def test_an_unreachable_database_fails_soon(nemesyst):
-    done = nemesyst("models", "list", "--address", "mongodb://127.0.0.1:1/", NEMESYST_TIMEOUT="0.5")
-    assert done.returncode == 1
-    assert "no answer from the database" in done.stderr
+def test_an_unreachable_database_fails_soon(refused):
+    told = refused("models", "list", "--address", "mongodb://127.0.0.1:1/", NEMESYST_TIMEOUT="0.5")
+    assert "no answer from the database" in told
 
 
 def test_the_version_is_printed(nemesyst):
@@ -178,3 +197,54 @@ def test_an_argument_of_a_function_goes_before_a_setting_of_its_name(nemesyst, t
     (tmp_path / "nemesyst.toml").write_text("[args]\ngood = 5\n")
     assert nemesyst("run", "good.py", "--arg", "good.count=2").returncode == 0
     assert hub.db.good.count_documents({}) == 2
+
+
+JOBS = """[[jobs]]
+script = "good.py"
+args = {count = 2}
+"""
+
+
+def test_without_a_script_the_jobs_of_the_settings_file_are_run(nemesyst, tmp_path, hub):
+    (tmp_path / "good.py").write_text(GOOD)
+    (tmp_path / "nemesyst.toml").write_text(JOBS)
+    (told,) = json.loads(nemesyst("run", "--json").stdout)
+    assert (told["details"]["stored"], told["attempts"], told["memory"] > 0) == (2, 1, True)
+    (told,) = json.loads(nemesyst("wrangle", "--arg", "count=5", "--json").stdout)
+    assert told["details"]["stored"] == 5  # the command line goes first
+
+
+@pytest.mark.parametrize(
+    ("words", "jobs", "said"),
+    [
+        ([], "", "no script is named, and nemesyst.toml has no [[jobs]]"),
+        ([], JOBS + "functoin = 3", "nemesyst.toml, [[jobs]] 1: there is no key 'functoin'"),
+        ([], JOBS.replace("count = 2", 'count = "many"'), "[[jobs]] 1: good: argument count='many'"),
+        ([], JOBS.replace("good.py", "god.py"), "[[jobs]] 1: script god.py does not exist"),
+        (["--executor", "rey"], JOBS, "there is no executor 'rey'"),
+        (["grid.py", "--arg", "k=3"], "", "learn has a grid over it"),
+    ],
+)
+def test_a_mistake_about_jobs_is_told(nemesyst, tmp_path, words, jobs, said):
+    (tmp_path / "good.py").write_text(GOOD)
+    (tmp_path / "grid.py").write_text(
+        "import nemesyst as nm\n@nm.learner('c', model='m', grid={'k': [1]})\ndef learn(run, k: int = 3): ...\n"
+    )
+    (tmp_path / "nemesyst.toml").write_text(jobs)
+    done = nemesyst("run", *words)
+    assert done.returncode == 1
+    assert said in done.stderr
+
+
+def test_at_the_end_all_failures_are_summed_up(nemesyst, tmp_path):
+    bad = GOOD.replace("good", "bad") + "    raise ValueError('sensor')\n"
+    (tmp_path / "jobs.py").write_text(
+        GOOD
+        + bad.removeprefix("import nemesyst as nm\n")
+        + "@nm.predictor('m', into='p')\ndef infer(run, batch): ...\n"
+    )
+    done = nemesyst("run", "jobs.py")
+    assert done.stderr.splitlines()[-2:] == [
+        "error: 1 of 3 jobs failed; 1 not started",
+        "  wrangle bad: jobs.py:8 in bad: ValueError: sensor",
+    ]

@@ -10,6 +10,8 @@ import sys
 
 import pytest
 
+from nemesyst.cli import main
+
 pytestmark = pytest.mark.slow
 
 
@@ -36,6 +38,20 @@ def run(command):
         out, err = process.communicate(timeout=120)
         assert "Traceback" not in err
         return process.returncode, out, err
+
+    return run
+
+
+@pytest.fixture
+def refused(home, names, tmp_path, monkeypatch, capsys):
+    """What it says to a mistake; in this process, which it takes for any other."""
+
+    def run(*words):
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(SystemExit) as ended:
+            main(["put", *words, "--home", str(home), "--database", names["database"]])
+        assert ended.value.code == 1
+        return capsys.readouterr().err
 
     return run
 
@@ -91,10 +107,8 @@ def test_a_given_type_leads_and_one_with_a_question_mark_may_be_missing(hub, run
         (["a.csv", "--into", "x$"], "collection: 'x$' holds a dollar"),
     ],
 )
-def test_bad_input_is_one_clear_message_before_any_work(hub, run, words, said):
-    code, _, err = run(*words)
-    assert code == 1
-    assert said in err
+def test_bad_input_is_one_clear_message_before_any_work(hub, refused, words, said):
+    assert said in refused(*words)
     assert hub.db.list_collection_names() == []
 
 

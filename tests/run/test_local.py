@@ -9,9 +9,12 @@ import threading
 import time
 
 import pytest
+from bson import ObjectId
 
 from nemesyst.errors import JobError, NemesystError, ScriptError
-from nemesyst.run import LocalExecutor, Watcher, jobs_of, run_rounds
+from nemesyst.run import Job, LocalExecutor, Watcher, jobs_of, run_rounds
+from nemesyst.run.local.gpus import Gpus, find_gpus
+from nemesyst.run.threads import cores
 from nemesyst.stages import load_script
 
 pytestmark = [pytest.mark.core, pytest.mark.slow]
@@ -44,9 +47,41 @@ def run_script(hub, tmp_path):
         path = tmp_path / "job.py"
         path.write_text(HEAD + text)
         values = hub.settings.reveal() | {"args": args}
-        return run_rounds(jobs_of([load_script(path)]), LocalExecutor(values, processes), watcher)
+        with LocalExecutor(values, processes) as executor:
+            return run_rounds(jobs_of([load_script(path)]), executor, watcher)
 
     return run
+
+
+@pytest.fixture
+def executor(hub):
+    """An executor for jobs that a test launches itself."""
+    with LocalExecutor(hub.settings.reveal(), 2, gpus=[]) as executor:
+        yield executor
+
+
+def ended(executor, *jobs, watcher=None):
+    """Run jobs side by side; their reports in the order of the jobs."""
+    for job in jobs:
+        executor.launch(job, watcher or Watcher())
+    reports = []
+    while len(reports) < len(jobs):
+        reports += executor.wait(None)
+    return sorted(reports, key=lambda report: jobs.index(report.job))
+
+
+@pytest.fixture
+def job(tmp_path):
+    """Make a job of a wrangler's body."""
+
+    def make(body, label="", **asked):
+        path = tmp_path / f"job{abs(hash((body, label)))}.py"
+        path.write_text(
+            f"{HEAD}import sys, random\n@nm.wrangler(into='rows')\ndef work(run, n: int = 0):\n    {body}\n"
+        )
+        return Job(path, "work", "wrangle", label, **asked)
+
+    return make
 
 
 def test_each_job_runs_in_a_process_of_its_own(run_script, hub):
@@ -206,3 +241,136 @@ def test_a_pool_of_the_functions_own_ends_quietly(run_script):
     (report,) = run_script("@nm.wrangler(into='sums')\ndef sums(run):\n" + pool, watcher=recorder)
     assert report.error is None
     assert recorder.lines == []
+
+
+def test_entity_and_arguments_of_a_job_come_before_those_of_the_settings(executor, job, hub):
+    given = job("yield {'n': n, 'entity': run.entity}", entity=ObjectId("0" * 24), args={"n": 7})
+    (report,) = ended(executor, given)
+    assert report.error is None
+    assert hub.db.rows.find_one({}, {"_id": 0, "n": 1, "entity": 1}) == {"n": 7, "entity": ObjectId("0" * 24)}
+
+
+def test_an_argument_that_no_process_can_be_given_is_told(executor, job):
+    (report,) = ended(executor, job("yield {}", args={"n": object()}))
+    assert "its arguments cannot be handed to another process" in report.error.message
+
+
+def test_a_report_has_time_and_memory(executor, job):
+    (report,) = ended(executor, job("x = bytearray(200_000_000); x[::4096] = x[::4096]; yield {}"))
+    assert report.seconds > 0
+    assert report.memory > 200_000_000
+
+
+@pytest.mark.parametrize(
+    ("body", "transient"),
+    [
+        ("os.kill(os.getpid(), signal.SIGKILL); yield {}", True),
+        ("yield {}; raise nm.errors.UnreachableError('away')", True),
+        ("import pymongo.errors; yield {}; raise pymongo.errors.NotPrimaryError('stepped down')", True),
+        ("yield {}; raise ValueError('broken')", False),
+    ],
+)
+def test_a_report_says_whether_the_failure_passes_by_itself(executor, job, body, transient):
+    (report,) = ended(executor, job(body))
+    assert report.error is not None
+    assert report.transient is transient
+
+
+def test_jobs_draw_random_numbers_of_their_own(executor, job, hub):
+    draw = "import numpy; yield {'python': random.random(), 'numpy': float(numpy.random.rand())}"
+    ended(executor, job(draw, "1"), job(draw, "2"))
+    assert len(hub.db.rows.distinct("python")) == len(hub.db.rows.distinct("numpy")) == 2
+
+
+def test_jobs_side_by_side_share_the_cores_and_one_alone_has_all(executor, job, hub):
+    tell = "yield {'side': %d, 'threads': int(os.environ['OMP_NUM_THREADS'])}"
+    ended(executor, job(tell % 2, "1"), job(tell % 2, "2"))
+    ended(executor, job(tell % 1))
+    threads = {row["side"]: row["threads"] for row in hub.db.rows.find()}
+    assert threads == {1: cores(), 2: max(1, cores() // 2)}
+
+
+def test_what_one_job_has_imported_is_there_for_the_next(executor, job, hub):
+    tell = "yield {'there': 'numpy.testing' in sys.modules}; import numpy.testing"
+    for label in "12":
+        ended(executor, job(tell, label))
+    assert [row["there"] for row in hub.db.rows.find(sort=[("_id", 1)])] == [False, True]
+
+
+def test_a_job_that_takes_its_parent_along_does_not_stop_the_next(executor, job):
+    (report,) = ended(executor, job("os.kill(os.getppid(), signal.SIGKILL); time.sleep(60); yield {}"))
+    assert "was killed by SIGKILL" in report.error.message
+    assert report.transient
+    (report,) = ended(executor, job("yield {}"))
+    assert report.error is None
+
+
+def test_a_job_is_killed_with_all_processes_of_its_own(executor, job):
+    recorder = Recorder()
+    body = "import subprocess; print(subprocess.Popen(['sleep', '1000']).pid, flush=True); time.sleep(600); yield {}"
+    given = job(body)
+    executor.launch(given, recorder)
+    while not recorder.lines:
+        assert not executor.wait(None)
+    executor.kill(given)
+    while not executor.wait(None):
+        pass
+    assert gone(int(recorder.lines[0][1]))
+
+
+def test_without_a_gpu_a_job_runs_on_the_cpu_and_says_so(executor, job, hub):
+    recorder = Recorder()
+    asked = job("yield {'gpus': os.environ['CUDA_VISIBLE_DEVICES']}", gpus=1)
+    assert executor.fits(asked, [])
+    ended(executor, asked, watcher=recorder)
+    assert hub.db.rows.find_one()["gpus"] == ""
+    assert ("work", "there is no GPU here: it runs on the CPU") in recorder.lines
+
+
+def test_gpus_are_given_out(hub, job):
+    tell = "yield {'gpus': os.environ['CUDA_VISIBLE_DEVICES']}"
+    one, two, none = (job(tell, label, gpus=gpus) for label, gpus in (("1", 1), ("2", 1), ("3", 0)))
+    with LocalExecutor(hub.settings.reveal(), 3, gpus=["5", "7"]) as executor:
+        with pytest.raises(JobError, match="asks for 1 x 3 GPUs, and this machine has 2"):
+            executor.fits(job(tell, gpus=3), [])
+        ended(executor, one, two, none)
+    assert sorted(row["gpus"] for row in hub.db.rows.find()) == ["", "5", "7"]
+
+
+def test_parts_of_gpus_are_shared_and_whole_ones_are_not():
+    gpus = Gpus(["0", "1"])
+    half = gpus.take(2, 0.5)
+    assert half == [("0", 0.5), ("0", 0.5)]
+    assert gpus.fit(1, 1)
+    assert not gpus.fit(1, 2)
+    assert gpus.take(1, 1) == [("1", 1.0)]
+    assert not gpus.fit(1, 0.5)
+    gpus.give_back(half)
+    assert gpus.fit(2, 0.5)
+
+
+def test_the_gpus_of_this_machine_are_those_that_are_visible(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, 1")
+    assert find_gpus() == ["3", "1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert find_gpus() == []
+
+
+def test_more_workers_than_there_are_processes_are_refused(executor, job):
+    with pytest.raises(JobError, match=r"asks for 1000 workers(.|\n)*--processes 1000"):
+        executor.fits(job("yield {}", workers=1000), [])
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ("yield {}", None),
+        ("os.kill(os.getpid(), signal.SIGKILL); yield {}", "was killed by SIGKILL"),
+        ("yield {}; raise ValueError('broken')", "ValueError: broken"),
+    ],
+)
+def test_processes_that_are_not_forked_do_the_same(hub, job, body, told):
+    with LocalExecutor(hub.settings.reveal(), 2, fork=False) as executor:
+        (report,) = ended(executor, job(body))
+    assert report.memory > 10_000_000
+    assert (report.error is None) if told is None else (told in report.error.message)

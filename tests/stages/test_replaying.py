@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import nemesyst as nm
-from nemesyst.stages import load_script, work
+from nemesyst.stages import JobContext, load_script, work
 
 TORCH = """
     import torch
@@ -82,7 +82,7 @@ def script(tmp_path):
 
 def trained(hub, path, **arguments):
     """Run the script's learner; the reference of what it made."""
-    outcome = work(hub, load_script(path).stage("learn"), arguments, script=path)
+    outcome = work(hub, load_script(path).stage("learn"), arguments, JobContext(path))
     return outcome.details["versions"][-1]["ref"]
 
 

@@ -10,5 +10,6 @@ They raise :class:`CheckError`, which is an ``AssertionError``, so that any test
 
 from nemesyst.checks.adapters import check_adapter
 from nemesyst.checks.case import CheckError
+from nemesyst.checks.executors import check_executor
 
-__all__ = ["CheckError", "check_adapter"]
+__all__ = ["CheckError", "check_adapter", "check_executor"]

@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 import nemesyst
-from nemesyst.cli import cache, db, feed, models, put, stages
+from nemesyst.cli import cache, db, feed, models, put, runs, stages
 from nemesyst.errors import NemesystError
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ stages.register(app)
 put.register(app)
 feed.register(app)
 app.add_typer(models.app, name="models")
+app.add_typer(runs.app, name="runs")
 app.add_typer(cache.app, name="cache")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import sys
 import warnings
 from dataclasses import asdict
@@ -16,7 +15,7 @@ import typer
 
 from nemesyst.cli import models_evaluate, models_replay
 from nemesyst.cli.command import Session, command
-from nemesyst.cli.table import size_of, table
+from nemesyst.cli.table import shown, size_of, table
 from nemesyst.errors import ModelError, SettingsError
 
 if TYPE_CHECKING:
@@ -47,12 +46,12 @@ def list_models(
     heads = ("version", "aliases", "framework", "size", "created (UTC)", "metrics")
     rows = [
         (
-            _shown(v.ref),
+            shown(v.ref),
             ", ".join(v.aliases),
-            _shown(v.framework),
+            shown(v.framework),
             size_of(v.size),
             f"{v.created:%Y-%m-%d %H:%M:%S}",
-            _shown(_metrics(v.metrics)),
+            shown(_metrics(v.metrics)),
         )
         for v in versions
     ]
@@ -76,7 +75,7 @@ def show(session: Session, ref: Ref) -> None:
     ]
     rows = [(name, str(value)) for name, value in _facts(version).items() if value]
     rows += [(name, text) for name, text in (("history", "\n".join(history)), ("came from", str(origin))) if text]
-    rows = [(name, _shown(text)) for name, text in rows]
+    rows = [(name, shown(text)) for name, text in rows]
     value = {**_json(version), "history": {alias: [asdict(move) for move in made] for alias, made in moves.items()}}
     session.result({**value, "origin": origin.as_dict()}, table(("", ""), rows))
 
@@ -111,9 +110,11 @@ def gc(
     session: Session,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be freed.")] = False,
     hours: Annotated[float, typer.Option(help="Leave alone what was written in so many hours.", min=0)] = 1.0,
-    days: Annotated[float, typer.Option(help="Plans of feeds that were not used for so many days go.", min=0.1)] = 30.0,
+    days: Annotated[
+        float, typer.Option(help="Plans of feeds and checkpoints that were not used for so many days go.", min=0.1)
+    ] = 30.0,
 ) -> None:
-    """Free what nothing refers to: bytes of deleted versions, of savers that died, and old plans of feeds."""
+    """Free what is of no more use: bytes of deleted versions, of savers that died, old plans and checkpoints."""
     older_than, plans = _span("--hours", hours, 3600), _span("--days", days, 86400)
     with session.connect(create=False) as hub:
         found = hub.models.gc(dry_run=dry_run, older_than=older_than, plans=plans)
@@ -122,6 +123,7 @@ def gc(
         f"{found.pending:,} of savers that died",
         f"{found.parts:,} loose parts",
         f"{found.plans.get('plans', 0):,} plans of feeds",
+        f"{found.checkpoints:,} checkpoints",
     ]
     verb = "would free" if dry_run else "freed"
     session.result(found, f"{verb} {size_of(found.size + found.plans.get('bytes', 0))}: {', '.join(counts)}")
@@ -157,7 +159,7 @@ def _told_of(find: Callable[[], list[Version]]) -> list[Version]:
         warnings.simplefilter("always")
         found = find()
     for each in warned:
-        print(f"warning: {_shown(str(each.message))}", file=sys.stderr)
+        print(f"warning: {shown(str(each.message))}", file=sys.stderr)
     return found
 
 
@@ -168,7 +170,7 @@ def _all_json(versions: Sequence[Version]) -> list[dict[str, Any]]:
         try:
             found.append(_json(version))
         except ModelError as error:
-            print(f"warning: left out of the list: {_shown(error.message)}", file=sys.stderr)
+            print(f"warning: left out of the list: {shown(error.message)}", file=sys.stderr)
     return found
 
 
@@ -177,14 +179,6 @@ def _span(option: str, number: float, unit: int) -> timedelta:
         return timedelta(seconds=number * unit)
     except (OverflowError, ValueError):
         raise SettingsError(f"{option} {number} is no length of time", "Give at most 100 years.") from None
-
-
-def _shown(text: str) -> str:
-    """Text without what would move the cursor or change the terminal; new lines stay."""
-    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
-
-
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
 def _facts(version: Version) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Jobs as a person sees them: bars on a terminal, plain lines elsewhere."""
+"""Jobs as a person sees them: a line for each that runs on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -8,25 +8,31 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from nemesyst.cli.command import is_terminal
+from nemesyst.cli.outcomes import line_of
 from nemesyst.run import Job, JobReport, Watcher
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from nemesyst.cli.command import Session
+    from nemesyst.run import Kind
 
 _EVERY = 5.0
 """Time between two plain lines about a job that goes on, in s."""
+_FIRST, _AGAIN = 10, 1.0
+"""After so many epochs, the least time between the lines of two, in s."""
+_HOUR, _MINUTE = 3600, 60
 
 
 @dataclass
-class _State:
+class State:
     """What is known of a running job."""
 
     rows: int = 0
     epoch: tuple[int, int] | None = None
     before: int = 0  # rows of the epochs before this one
     expected: int | None = None
+    step: int | None = None
     values: str = ""
     started: float | None = None  # when the first rows had passed
     told: float = field(default_factory=time.monotonic)
@@ -38,6 +44,7 @@ class _State:
             self.started = self.started or time.monotonic()
         if "values" in event:
             self.values = "  ".join(f"{name} {value:.4g}" for name, value in event["values"].items())
+            self.step = event.get("step", self.step)
         if "expect" in event:
             self.expected = event["expect"]
         if "epoch" in event:
@@ -50,19 +57,40 @@ class _State:
         seconds = 0.0 if self.started is None else time.monotonic() - self.started
         return self.rows / seconds if seconds > 0.5 else 0.0
 
+    @property
+    def left(self) -> float | None:
+        """Seconds that it will take yet, at this rate."""
+        if not self.expected or not self.rate:
+            return None
+        epochs = 1 if self.epoch is None else self.epoch[1] - self.epoch[0] + 1
+        return max(0.0, self.expected * epochs - (self.rows - self.before)) / self.rate
+
     def line(self) -> str:
         """All of it in a line."""
         parts = [] if self.epoch is None else [f"epoch {self.epoch[0]}/{self.epoch[1]}"]
-        parts += [f"{self.rows:,} rows", f"{self.rate:,.0f} rows/s" if self.rate else "", self.values]
+        parts += [f"{self.rows:,} rows", f"{self.rate:,.0f} rows/s" if self.rate else ""]
+        parts += ["" if self.step is None else f"step {self.step:,}", self.values]
+        parts += ["" if self.left is None else f"{duration(self.left)} left"]
         return "  ".join(part for part in parts if part)
 
 
-class Lines(Watcher):
-    """A line at each start, end and new epoch, and every few seconds between."""
+def duration(seconds: float) -> str:
+    """A time for people.
+
+    >>> duration(3725)
+    '1:02:05'
+    """
+    whole = round(seconds)
+    minutes = f"{whole // _MINUTE % _MINUTE:02d}:{whole % _MINUTE:02d}"
+    return f"{whole // _HOUR}:{minutes}" if whole >= _HOUR else minutes
+
+
+class _Told(Watcher):
+    """What is told alike on a terminal and elsewhere."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._states: dict[Job, _State] = {}
+        self._states: dict[Job, State] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -70,53 +98,74 @@ class Lines(Watcher):
     def __exit__(self, *_: object) -> None:
         pass
 
+    def say(self, text: str) -> None:
+        """Print a line."""
+        self._session.say(text)
+
+    def note(self, text: str) -> None:
+        """Pass it on."""
+        self.say(text)
+
+    def output(self, job: Job, line: str) -> None:
+        """Pass a line on."""
+        self.say(f"{job} | {line}")
+
+    def waiting(self, job: Job) -> None:
+        """Say what an interrupted command waits for."""
+        print(f"waiting for {job} to end; Ctrl-C again does not wait", file=sys.stderr, flush=True)
+
+    def again(self, report: JobReport, seconds: float) -> None:
+        """Say that it failed, and when it is begun again."""
+        self._states.pop(report.job, None)
+        why = "" if report.error is None else report.error.message
+        self.say(f"{report.job}: attempt {report.attempts} failed: {why}; again in {seconds:g} s")
+
+    def ended(self, report: JobReport) -> None:
+        """Say how it ended: its outcome, or its error on standard error."""
+        state = self._states.pop(report.job, None)
+        if state is not None and state.values:
+            self.say(f"{report.job}: {state.line()}")
+        if report.error is None:
+            self.say(line_of(report))
+        elif not self._session.json:
+            print(f"error: {report.job}: {report.error}", file=sys.stderr, flush=True)
+
+
+class Lines(_Told):
+    """A line at each start, end and new epoch, and every few seconds between."""
+
     def started(self, job: Job) -> None:
         """Say that it begins."""
-        self._states[job] = _State()
+        self._states[job] = State()
         self._session.say(f"{job}: started")
 
     def progress(self, job: Job, event: Mapping[str, Any]) -> None:
         """Say how it goes, now and then."""
-        state = self._states[job]
-        new_epoch = "epoch" in event and state.epoch is not None
-        due = time.monotonic() - state.told > _EVERY
-        if new_epoch or due:
+        state = self._states.setdefault(job, State())
+        since = time.monotonic() - state.told
+        new_epoch = "epoch" in event and state.epoch is not None and (state.epoch[0] <= _FIRST or since > _AGAIN)
+        if new_epoch or since > _EVERY:
             self._session.say(f"{job}: {state.line()}")
             state.told = time.monotonic()
         state.take(event)
 
-    def output(self, job: Job, line: str) -> None:
-        """Pass a line on."""
-        self._session.say(f"{job} | {line}")
 
-    def waiting(self, job: Job) -> None:
-        """Say so."""
-        tell_waiting(job)
-
-    def ended(self, report: JobReport) -> None:
-        """Say how it ended."""
-        state = self._states[report.job]
-        if state.values:
-            self._session.say(f"{report.job}: {state.line()}")
-        tell_end(self._session, report)
-
-
-class Bars(Watcher):
-    """A bar for each running job, with rate, remaining time and the newest numbers."""
+class Bars(_Told):
+    """A line with a bar for each running job, and one for the round."""
 
     def __init__(self, session: Session) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-        self._session = session
-        self._states: dict[Job, _State] = {}
+        super().__init__(session)
         self._tasks: dict[Job, Any] = {}
+        self._round: Any = None
         self._bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]:>14}"),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[left]:>8}"),
             TextColumn("{task.fields[values]}"),
             console=Console(stderr=session.json),
             transient=True,
@@ -129,56 +178,58 @@ class Bars(Watcher):
     def __exit__(self, *_: object) -> None:
         self._bars.stop()
 
+    def say(self, text: str) -> None:
+        """Print above the bars."""
+        self._bars.console.print(text, markup=False, highlight=False)
+
+    def round(self, kind: Kind, jobs: int) -> None:
+        """Show how many jobs of the round are over, where there are several."""
+        if self._round is not None:
+            self._bars.remove_task(self._round)
+        self._round = self._add(f"{kind}: jobs", jobs) if jobs > 1 else None
+
     def started(self, job: Job) -> None:
         """Show a bar."""
-        self._states[job] = _State()
-        self._tasks[job] = self._bars.add_task(str(job), total=None, rate="", values="")
+        self._states[job] = State()
+        self._tasks[job] = self._add(str(job), None)
 
     def progress(self, job: Job, event: Mapping[str, Any]) -> None:
         """Move the bar."""
+        if job not in self._tasks:
+            return
         state = self._states[job]
-        if "epoch" in event:
-            self._bars.reset(self._tasks[job])
         state.take(event)
         name = str(job) if state.epoch is None else f"{job}, epoch {state.epoch[0]}/{state.epoch[1]}"
+        step = "" if state.step is None else f"step {state.step:,}  "
         self._bars.update(
             self._tasks[job],
             description=name,
             completed=state.rows - state.before,
             total=state.expected,
             rate=f"{state.rate:,.0f} rows/s" if state.rate else "",
-            values=state.values,
+            left="" if state.left is None else duration(state.left),
+            values=step + state.values,
         )
 
-    def output(self, job: Job, line: str) -> None:
-        """Print above the bars."""
-        self._bars.console.print(f"{job} | {line}", markup=False, highlight=False)
-
-    def waiting(self, job: Job) -> None:
-        """Say so."""
-        tell_waiting(job)
+    def again(self, report: JobReport, seconds: float) -> None:
+        """Take the bar away, and say why."""
+        self._remove(report.job)
+        super().again(report, seconds)
 
     def ended(self, report: JobReport) -> None:
         """Take the bar away and say how it ended."""
-        state = self._states[report.job]
-        self._bars.remove_task(self._tasks[report.job])
-        if state.values:
-            self._bars.console.print(f"{report.job}: {state.line()}", markup=False, highlight=False)
-        tell_end(self._session, report)
+        if self._remove(report.job) and self._round is not None:
+            self._bars.advance(self._round)
+        super().ended(report)
 
+    def _add(self, text: str, total: int | None) -> Any:
+        return self._bars.add_task(text, total=total, rate="", left="", values="")
 
-def tell_waiting(job: Job) -> None:
-    """Say what an interrupted command waits for."""
-    print(f"waiting for {job} to end; Ctrl-C again does not wait", file=sys.stderr, flush=True)
-
-
-def tell_end(session: Session, report: JobReport) -> None:
-    """Say how a job ended: its outcome, or its error on standard error."""
-    if report.error is not None:
-        if not session.json:
-            print(f"error: {report.job}: {report.error}", file=sys.stderr, flush=True)
-    elif report.outcome is not None:
-        session.say(f"{report.job}: {report.outcome.summary} in {report.outcome.seconds:.1f} s")
+    def _remove(self, job: Job) -> bool:
+        task = self._tasks.pop(job, None)
+        if task is not None:
+            self._bars.remove_task(task)
+        return task is not None
 
 
 def watch(session: Session) -> Bars | Lines:

@@ -44,6 +44,11 @@ def arguments_of(stage: Stage, settings: Mapping[str, Any]) -> dict[str, Any]:
     return arguments
 
 
+def taken_by(stage: Stage) -> list[str]:
+    """Names of the arguments that a stage's function takes beside ``run`` (and ``batch``)."""
+    return [parameter.name for parameter in _own_parameters(stage)]
+
+
 def _own_parameters(stage: Stage) -> list[inspect.Parameter]:
     signature = inspect.signature(stage.function)
     parameters = list(signature.parameters.values())

@@ -17,9 +17,14 @@ from nemesyst.database import check_put
 from nemesyst.errors import ScriptError
 from nemesyst.feed import PARTS, Feed
 from nemesyst.models import Reference, check_alias
+from nemesyst.stages.best import Best
+from nemesyst.stages.checking import check_learner, check_resources
+from nemesyst.stages.entities import Entities, entities_of
+from nemesyst.stages.grid import check_grid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 _NOTE = "__nemesyst__"
@@ -75,7 +80,7 @@ class Wrangler(Stage):
 
 @dataclass(frozen=True)
 class Learner(Stage):
-    """Trains a model on a feed."""
+    """Trains a model on a feed, or one for each entity or combination of arguments."""
 
     kind = "learn"
     feed: Feed
@@ -85,6 +90,11 @@ class Learner(Stage):
     parent: str | None = None
     since: Any = None
     text: str | None = None
+    entities: Entities | None = None
+    grid: Mapping[str, tuple[Any, ...]] | None = None
+    best: Best | None = None
+    workers: int = 1
+    gpus: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -118,7 +128,7 @@ def wrangler(
     return lambda function: _declare(Wrangler(function, into, key, on_conflict, schema))
 
 
-def learner(
+def learner(  # noqa: PLR0913 - each is a keyword of its own
     feed: Feed | str,
     *,
     model: str,
@@ -127,6 +137,11 @@ def learner(
     parent: str | None = None,
     since: str | float | tuple[str | float, str] | None = None,
     text: str | None = None,
+    entities: str | Path | Sequence[Any] | Mapping[str, Any] | None = None,
+    grid: Mapping[str, Sequence[Any]] | None = None,
+    best: str | Best | None = None,
+    workers: int = 1,
+    gpus: float = 0.0,
 ) -> Callable[[Function], Function]:
     """Declare ``function(run, ...)`` as one that trains on a feed and returns or yields :class:`Trained`.
 
@@ -140,6 +155,17 @@ def learner(
         since: Train on the newest rows alone, by event time: ``"7d"``, or a number where the time is one; see
             ``feed.since``. The field is that of the window or the split, or the second of ``("7d", "t")``.
         text: What the model is for, for its card.
+        entities: One job, and one model ``name[entity]``, for each: a field (its distinct values), a list of values, a
+            pipeline whose ``_id``s they are, or one of the latter two by field, ``{"site": [...]}``. The feed is
+            narrowed to it, its parts and scale are its own, and ``{"$param": "entity"}`` in the pipeline is its value.
+        grid: One job for each combination of arguments: ``{"hidden": [32, 64]}``.
+        best: Of the versions that all of these jobs made (of each entity), the one with the best metric of this name is
+            promoted to ``champion`` through the gate; :class:`Best` says more.
+        workers: Processes that train one model together.
+        gpus: GPUs for each of them.
+
+    Raises:
+        ScriptError: An argument does not fit, or contradicts another.
     """
     spec = Feed(feed) if isinstance(feed, str) else feed
     if not isinstance(spec, Feed):
@@ -152,7 +178,20 @@ def learner(
     if parent is not None:
         Reference.parse(model + parent if parent.startswith("@") else parent)
     _check_build("learner", build)
-    return lambda function: _declare(Learner(function, spec, model, promote, build, parent, since, text))
+    many = None if entities is None else entities_of(entities, spec)
+    combined = None if grid is None else check_grid(grid)
+    chosen = Best(best) if isinstance(best, str) else best
+    check_resources(workers, gpus)
+
+    def declare(function: Function) -> Function:
+        stage = Learner(
+            function, spec, model, promote, build, parent, since, text, many, combined, chosen, workers, gpus
+        )
+        declared = _declare(stage)
+        check_learner(stage)
+        return cast("Function", declared)
+
+    return declare
 
 
 def predictor(
@@ -171,7 +210,8 @@ def predictor(
     function), ``source`` (the ``_id`` of the row predicted on) and ``model`` (the version that did it).
 
     Args:
-        model: Reference of the model, such as ``"digits-cnn@champion"``.
+        model: Reference of the model, such as ``"digits-cnn@champion"``; ``"air[*]@champion"``: one job for each
+            entity that has such a version, each on the rows of its own.
         into: Collection that the predictions go to; one per function and source row, replaced by a later run.
         part: Part of the feed's split to predict on; None: all rows.
         build: Function that makes the untrained model, for frameworks whose weights need one.

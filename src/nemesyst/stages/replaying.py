@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from contextlib import contextmanager
@@ -11,15 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from blake3 import blake3
-from bson import Timestamp
 
+from nemesyst.database import Timestamp, from_extended
 from nemesyst.errors import MismatchError, NemesystError, ReplayError, ScriptError
 from nemesyst.frameworks import adapter_for, adapter_named
 from nemesyst.models import code_of, differences, environment
-from nemesyst.stages.context import Progress, Run, Silent
+from nemesyst.stages.context import Run
 from nemesyst.stages.declare import Learner, Trained
+from nemesyst.stages.fleets.fleet import FleetStage
 from nemesyst.stages.learning import open_feed, trained_by
 from nemesyst.stages.scripts import load_script, script_line
+from nemesyst.stages.seams import Changes, JobContext, Progress, Silent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -86,9 +89,11 @@ def replay(
     learner = _recorded(version)
     path = Path(script or learner["script"])
     stage = _stage(version, path, str(learner["function"]))
-    differing = _code(learner, stage, path)
+    if isinstance(stage, FleetStage):
+        return _of_fleet(hub, version, stage, path, progress or Silent(), anyway=anyway)
+    differing = [*_code(learner, stage, path), *_workers(learner)]
     parent = None if version.parent is None else hub.models.get(version.parent)
-    run = Run(hub, args=learner["args"], progress=progress or Silent())
+    run = Run(hub, args=learner["args"], context=_context(path, learner, progress or Silent()))
     open_feed(run, stage, as_of=Timestamp(*(version.lineage or {})["as_of"]), parent=parent)
     differing += _feed(version, run.feed) or _rows(version, run.feed)
     if differing and not anyway:
@@ -107,6 +112,30 @@ def replay(
     raise ReplayError(
         f"{version.ref} was model {number + 1} that {stage.name} yielded, and now it yields fewer", "See its code."
     )
+
+
+def _of_fleet(hub: Hub, version: Version, stage: FleetStage, path: Path, progress: Progress, *, anyway: bool) -> Replay:
+    """One model of a fleet, trained alone: the same within the tolerance of batched sums."""
+    from nemesyst.stages.fleets.replay import TOLERANCE, again
+
+    with _same_threads(version.environment):
+        found = again(hub, version, stage, path, progress, anyway=anyway)
+    identical = found.difference == 0
+    return Replay(version.ref, identical, found.difference, TOLERANCE, found.differences, found.seconds)
+
+
+def _context(path: Path, learner: Mapping[str, Any], progress: Progress) -> JobContext:
+    """The entity and the changes of then, of which the rows came."""
+    if "job" not in learner:
+        return JobContext(path, progress=progress)
+    try:
+        job = from_extended(json.loads(learner["job"]))
+        return JobContext(path, job["entity"], Changes(**job["changes"]), progress)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ReplayError(
+            f"the record of {learner.get('function')} does not say which rows its job had: {error!s:.200}",
+            "It is damaged, or a newer version of Nemesyst has written it.",
+        ) from None
 
 
 def _told(results: Iterator[Trained], path: Path) -> Iterator[Trained]:
@@ -153,6 +182,12 @@ def _code(learner: Mapping[str, Any], stage: Learner, path: Path) -> list[str]:
             + (f"; commit {commit[:12]} then)" if commit else ")")
         )
     return differing
+
+
+def _workers(learner: Mapping[str, Any]) -> list[str]:
+    """Whether several processes trained it: one has other batches, and sums in another order."""
+    workers = learner.get("workers", 1)
+    return [] if workers == 1 else [f"{workers} workers trained it together, and a replay has one"]
 
 
 def _feed(version: Version, feed: BoundFeed) -> list[str]:

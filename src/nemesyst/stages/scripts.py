@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from nemesyst.errors import NemesystError, ScriptError
 from nemesyst.stages.declare import PredictorOf, Stage, collecting
+from nemesyst.stages.fleets.fleet import Fleet
 
 if TYPE_CHECKING:
     from types import CodeType, TracebackType
@@ -42,7 +43,7 @@ def load_script(path: str | Path) -> Script:
     path = Path(path)
     with collecting() as stages:
         names = run_script(path)
-    stages += [value.plain(name) for name, value in names.items() if isinstance(value, PredictorOf)]
+    stages += [value.plain(name) for name, value in names.items() if isinstance(value, PredictorOf | Fleet)]
     if not stages:
         raise ScriptError(
             f"{path} has no stage", "Decorate a function with @nm.wrangler, @nm.learner or @nm.predictor."

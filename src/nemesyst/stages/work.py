@@ -13,13 +13,15 @@ from nemesyst.database import STAMP
 from nemesyst.errors import ScriptError
 from nemesyst.frameworks import adapter_named
 from nemesyst.stages.arguments import arguments_of
-from nemesyst.stages.context import Progress, Run, Silent
+from nemesyst.stages.changing import predictor_feed
+from nemesyst.stages.context import Run
 from nemesyst.stages.declare import Learner, Predictor, Stage, Wrangler
+from nemesyst.stages.entities import entity_text
+from nemesyst.stages.fleets.fleet import FleetStage
 from nemesyst.stages.learning import learn
+from nemesyst.stages.seams import JobContext
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from nemesyst.hub import Hub
     from nemesyst.types import Batch, PutReport
 
@@ -51,8 +53,7 @@ def work(
     hub: Hub,
     stage: Stage,
     settings: Mapping[str, Any],
-    progress: Progress | None = None,
-    script: Path | None = None,
+    context: JobContext | None = None,
 ) -> Outcome:
     """Run one stage's function to its end and store what it yields.
 
@@ -60,23 +61,30 @@ def work(
         hub: The hub.
         stage: What to run.
         settings: Values for the function's arguments.
-        progress: Who is told how it goes.
-        script: The file that the stage stands in, for the record.
+        context: What the job is given beside its stage.
 
     Raises:
         NemesystError: What the user can mend; exceptions of the function itself pass through.
     """
     start = time.monotonic()
-    run = Run(hub, args=arguments_of(stage, settings), progress=progress or Silent())
+    run = Run(hub, args=arguments_of(stage, settings), context=context or JobContext())
     if isinstance(stage, Wrangler):
         summary, details = _wrangle(run, stage)
+    elif isinstance(stage, FleetStage):
+        summary, details = _fleet(run, stage)
     elif isinstance(stage, Learner):
-        summary, details = learn(run, stage, script)
+        summary, details = learn(run, stage)
     elif isinstance(stage, Predictor):
         summary, details = _infer(run, stage)
     else:
         raise TypeError(stage)
     return Outcome(stage.kind, stage.name, summary, details, time.monotonic() - start)
+
+
+def _fleet(run: Run, stage: FleetStage) -> tuple[str, dict[str, Any]]:
+    from nemesyst.stages.fleets.training import learn_fleet
+
+    return learn_fleet(run, stage)
 
 
 def _wrangle(run: Run, stage: Wrangler) -> tuple[str, dict[str, Any]]:
@@ -87,11 +95,12 @@ def _wrangle(run: Run, stage: Wrangler) -> tuple[str, dict[str, Any]]:
 
     def tell(rows: int, _: int) -> None:
         nonlocal seen
-        run.progress.rows(rows - seen)
+        run.context.progress.rows(rows - seen)
         seen = rows
 
+    into = run.context.changes.into or stage.into
     report = run.hub.put(
-        stage.into,
+        into,
         records,
         key=stage.key,
         on_conflict=stage.on_conflict,
@@ -99,7 +108,8 @@ def _wrangle(run: Run, stage: Wrangler) -> tuple[str, dict[str, Any]]:
         source=stage.name,
         progress=tell,
     )
-    parts = [f"{report.stored:,} rows stored in {stage.into}"]
+    tell(max(seen, report.stored + report.unchanged + report.replaced + report.rejected), 0)  # the last batch, too
+    parts = [f"{report.stored:,} rows stored in {into}"]
     parts += [f"{n:,} {what}" for what, n in (("unchanged", report.unchanged), ("replaced", report.replaced)) if n]
     return ", ".join(parts) + _rejected(report), asdict(report)
 
@@ -109,7 +119,7 @@ def _rejected(report: PutReport) -> str:
 
 
 def _infer(run: Run, stage: Predictor) -> tuple[str, dict[str, Any]]:
-    version = run.hub.models.get(stage.model)
+    version = run.hub.models.get(run.context.changes.model or stage.model)
     if version.feed is None:
         raise ScriptError(
             f"{stage.name}: {version.ref} was saved without a feed, so there is nothing to predict on",
@@ -118,26 +128,28 @@ def _infer(run: Run, stage: Predictor) -> tuple[str, dict[str, Any]]:
     if stage.build is None and adapter_named(version.framework).needs_target:
         raise ScriptError(
             f"{stage.name}: {version.ref} holds weights of {version.framework}, which need a model to go into",
-            f"Write @nm.predictor({stage.model!r}, ..., build=a function that makes one).",
+            f"Write @nm.predictor({version.path!r}, ..., build=a function that makes one).",
         )
     run.model = run.hub.models.load(version.ref, build=stage.build)
     run.version = version.ref
-    feed = run.hub.feed({**version.feed, "targets": None, "shuffle": False, "weight": None})
-    run.bound = (feed if stage.part is None else getattr(feed, stage.part)).watched(run.progress.rows)
-    run.progress.expect(run.feed.estimate())
+    feed = run.hub.feed(predictor_feed(stage, version.feed, run.context.changes))
+    run.bound = (feed if stage.part is None else getattr(feed, stage.part)).watched(run.context.progress.rows)
+    run.context.progress.expect(run.feed.estimate())
+    into = run.context.changes.into or stage.into
     report = run.hub.put(
-        stage.into, _predictions(run, stage), key=("job", "source"), on_conflict="replace", source=stage.name
+        into, _predictions(run, stage), key=("job", "source"), on_conflict="replace", source=stage.name
     )
-    summary = f"{report.stored + report.replaced:,} predictions by {version.ref} in {stage.into}" + _rejected(report)
+    summary = f"{report.stored + report.replaced:,} predictions by {version.ref} in {into}" + _rejected(report)
     return summary, {"model": version.ref, **asdict(report)}
 
 
 def _predictions(run: Run, stage: Predictor) -> Iterator[dict[str, Any]]:
+    job = stage.name if run.entity is None else f"{stage.name}[{entity_text(run.entity)}]"
     for ids, batch in run.feed.with_ids():
         columns = _checked(stage, stage.function(run, batch, **run.args), len(ids))
         for row, source in enumerate(ids):
             values = {name: column[row] for name, column in columns.items()}
-            yield {"job": stage.name, "source": source, "model": run.version, **values}
+            yield {"job": job, "source": source, "model": run.version, **values}
 
 
 def _checked(stage: Predictor, result: Any, rows: int) -> Batch:

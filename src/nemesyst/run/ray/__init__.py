@@ -1,0 +1,1 @@
+"""The executor on a Ray cluster; imports Ray when it is used."""

@@ -1,0 +1,1 @@
+"""Fleets: many small models of one architecture, trained at once."""

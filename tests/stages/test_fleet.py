@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
+from bson import ObjectId
 
 torch = pytest.importorskip("torch")
 
@@ -304,3 +305,19 @@ def test_a_device_that_moved_is_told(rows):
 def test_a_mistyped_argument_is_told(rows):
     with pytest.raises(ScriptError, match="did you mean epochs"):
         declared().train(rows, epoch=3)
+
+
+def make_line():
+    return torch.nn.Linear(1, 1)
+
+
+def test_an_entity_may_be_an_objectid(hub):
+    devices = [ObjectId() for _ in range(2)]
+    rows = [{"i": i, "device": devices[i % 2], "x": float(i % 7), "y": 2.0 * (i % 7)} for i in range(80)]
+    hub.put("devices", rows, key="i")
+    fleet = nm.fleet(
+        make_line, entities="device", feed=nm.Feed("devices", inputs="x", targets="y"), model="air", epochs=1
+    )
+    versions = fleet.train(hub).versions
+    assert set(versions) == {str(device) for device in devices}
+    assert versions[str(devices[0])].learner["entity"] == str(devices[0])

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import inspect
-import json
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from nemesyst.database import to_extended
 from nemesyst.errors import FeedError, ScriptError, UnknownModelError
 from nemesyst.frameworks import seed_all
 from nemesyst.models import Reference, code_of
+from nemesyst.stages.asked import asked_of
 from nemesyst.stages.changing import learner_feed, learner_model
 from nemesyst.stages.checkpointing import cutoff, stored_before, tell_unused
 from nemesyst.stages.declare import Learner, Trained
-from nemesyst.stages.entities import entity_text
-from nemesyst.stages.seams import Changes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +53,7 @@ def learn(run: Run, stage: Learner) -> tuple[str, dict[str, Any]]:
             "yielded": number,
             **({} if (kept := getattr(run.context.recorder, "run", None)) is None else {"run": kept}),
             **({"workers": run.world_size} if run.world_size > 1 else {}),
-            **_asked(run),
+            **asked_of(run.context.entity, run.context.changes),
             **code,
         }
         version = run.hub.models.save(
@@ -162,18 +158,6 @@ def _looked_up(run: Run, ref: Reference, *, own: bool) -> Version | None:
         if own and not isinstance(ref.selector, int):
             return None  # the first version has none
         raise
-
-
-def _asked(run: Run) -> dict[str, Any]:
-    """Entity and changes of the job, so that a replay trains on the same rows; nothing where there are none.
-
-    They are kept as text: a record holds no name that begins with a dollar, and extended JSON is made of them.
-    """
-    entity, changes = run.context.entity, run.context.changes
-    if entity is None and changes == Changes():
-        return {}
-    job = json.dumps(to_extended({"entity": entity, "changes": asdict(changes)}))
-    return {"job": job} if entity is None else {"entity": entity_text(entity), "job": job}
 
 
 def _rows_of_all(run: Run) -> dict[str, int]:

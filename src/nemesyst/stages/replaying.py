@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from contextlib import contextmanager
@@ -13,16 +12,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from blake3 import blake3
 
-from nemesyst.database import Timestamp, from_extended
+from nemesyst.database import Timestamp
 from nemesyst.errors import MismatchError, NemesystError, ReplayError, ScriptError
 from nemesyst.frameworks import adapter_for, adapter_named
 from nemesyst.models import code_of, differences, environment
+from nemesyst.stages.asked import context_of
 from nemesyst.stages.context import Run
 from nemesyst.stages.declare import Learner, Trained
 from nemesyst.stages.fleets.fleet import FleetStage
 from nemesyst.stages.learning import open_feed, trained_by
 from nemesyst.stages.scripts import load_script, script_line
-from nemesyst.stages.seams import Changes, JobContext, Progress, Silent
+from nemesyst.stages.seams import Progress, Silent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -93,7 +93,7 @@ def replay(
         return _of_fleet(hub, version, stage, path, progress or Silent(), anyway=anyway)
     differing = [*_code(learner, stage, path), *_workers(learner)]
     parent = None if version.parent is None else hub.models.get(version.parent)
-    run = Run(hub, args=learner["args"], context=_context(path, learner, progress or Silent()))
+    run = Run(hub, args=learner["args"], context=context_of(learner, path, progress or Silent()))
     open_feed(run, stage, as_of=Timestamp(*(version.lineage or {})["as_of"]), parent=parent)
     differing += _feed(version, run.feed) or _rows(version, run.feed)
     if differing and not anyway:
@@ -122,20 +122,6 @@ def _of_fleet(hub: Hub, version: Version, stage: FleetStage, path: Path, progres
         found = again(hub, version, stage, path, progress, anyway=anyway)
     identical = found.difference == 0
     return Replay(version.ref, identical, found.difference, TOLERANCE, found.differences, found.seconds)
-
-
-def _context(path: Path, learner: Mapping[str, Any], progress: Progress) -> JobContext:
-    """The entity and the changes of then, of which the rows came."""
-    if "job" not in learner:
-        return JobContext(path, progress=progress)
-    try:
-        job = from_extended(json.loads(learner["job"]))
-        return JobContext(path, job["entity"], Changes(**job["changes"]), progress)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ReplayError(
-            f"the record of {learner.get('function')} does not say which rows its job had: {error!s:.200}",
-            "It is damaged, or a newer version of Nemesyst has written it.",
-        ) from None
 
 
 def _told(results: Iterator[Trained], path: Path) -> Iterator[Trained]:

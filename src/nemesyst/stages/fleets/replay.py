@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nemesyst.database import Timestamp, from_extended
+from nemesyst.database import Timestamp
 from nemesyst.errors import ReplayError
 from nemesyst.frameworks import adapter_named
 from nemesyst.models import differences, environment
+from nemesyst.stages.asked import context_of
 from nemesyst.stages.context import Run
 from nemesyst.stages.fleets.data import EntityRows, read_group
 from nemesyst.stages.fleets.training import learn_group, task_of
-from nemesyst.stages.seams import Changes, JobContext, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from nemesyst.hub import Hub
     from nemesyst.stages.fleets.fleet import FleetStage
     from nemesyst.stages.fleets.training import Task
+    from nemesyst.stages.seams import Progress
     from nemesyst.types import Version
 
 TOLERANCE = 1e-3
@@ -54,11 +55,9 @@ def again(hub: Hub, version: Version, stage: FleetStage, path: Path, progress: P
         ReplayError: They are not; names what differs.
     """
     learner: Mapping[str, Any] = version.learner or {}
-    value, changes = from_extended(learner.get("entity")), from_extended(learner.get("changes") or {})
-    known = {name: each for name, each in changes.items() if name in Changes.__dataclass_fields__}
-    context = JobContext(path, value, Changes(**known), progress)
+    context = context_of(learner, path, progress)
     task = task_of(Run(hub, args={**learner["args"], "again": True}, context=context), stage)
-    rows = _rows(hub, task, version, value)
+    rows = _rows(hub, task, version, context.entity)
     differing = [*_code(learner, task), *_data(version, rows)]
     if differing and not anyway:
         raise ReplayError(

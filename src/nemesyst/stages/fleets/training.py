@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xxhash
 
-from nemesyst.database import to_extended
 from nemesyst.errors import FeedError
 from nemesyst.models import Curves, Reference, Saving, code_of
+from nemesyst.stages.asked import asked_of
 from nemesyst.stages.changing import changed_feed
 from nemesyst.stages.entities import entity_text
 from nemesyst.stages.expanding import entities_in
 from nemesyst.stages.fleets.data import EntityRows, read_group
 from nemesyst.stages.fleets.feed import check_devices, check_feed, groups_of
 from nemesyst.stages.fleets.fleet import OWN, Fleet, FleetStage, batched
-from nemesyst.stages.seams import Changes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -281,9 +280,7 @@ def _savings(
 
 
 def _learner(run: Run, task: Task, rows: EntityRows, learned: Learned) -> dict[str, Any]:
-    script, changes = run.context.script, run.context.changes
-    asked = {} if changes == Changes() else {"changes": to_extended(asdict(changes))}
-    plain = isinstance(rows.value, str | int | float)
+    script = run.context.script
     return {
         "function": task.name,
         "script": None if script is None else str(script.resolve()),
@@ -291,8 +288,7 @@ def _learner(run: Run, task: Task, rows: EntityRows, learned: Learned) -> dict[s
         "seed": task.recipe.seed,
         "epochs": len(learned.losses),
         "yielded": 0,
-        "entity": rows.value if plain else to_extended(rows.value),
-        **asked,
+        **asked_of(rows.value, run.context.changes),
         "fleet": {"key": task.key(rows), "best": learned.best},
         **task.code,
     }

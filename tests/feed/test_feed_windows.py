@@ -399,3 +399,20 @@ def test_texts_are_no_times(hub, how):
         FieldError, match=r"window: field t (holds texts, not times|of some document is '.*', not a time)"
     ):
         list(hub.feed("rows", window=win(every=4), **FIELDS))
+
+
+@pytest.mark.parametrize("how", ["clustered", "kept", "plain"])
+def test_the_id_of_a_window_is_that_of_its_last_input_step_whichever_chunk_it_is_read_with(hub, how):
+    rows = [{"unit": unit, "t": t, "i": t} for unit in "ab" for t in range(3000)]
+    put(hub, how, rows)
+    pipeline = [{"$sort": {"unit": 1, "t": 1}}] if how == "kept" else None
+    window = nm.Window(by="unit", on="t", length=4, horizon=2)
+    feed = hub.feed("rows", pipeline=pipeline, inputs="i", targets="i", window=window, scale=None, batch_size=512)
+    times = {row["_id"] if how != "clustered" else (row["unit"], row["t"]): row["t"] for row in hub.db.rows.find()}
+    last = {}
+    for ids, batch in feed.with_ids():
+        for identity, steps in zip(ids, batch["x"], strict=True):
+            name = (identity["unit"], identity["t"]) if how == "clustered" else identity
+            last[name] = (int(steps[-1, 0]), times[name])
+    assert len(last) == 2 * (3000 - 5)
+    assert all(step == time for step, time in last.values())

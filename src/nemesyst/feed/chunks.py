@@ -87,9 +87,9 @@ class Chunks:
         rows = self.source.rows
         return not isinstance(rows, LiveRows) or (rows.bounds.of(chunk) is not None and rows.bounds.sure(chunk))
 
-    def arranged(self, chunk: int, own: Table) -> Table:
-        """The samples' table out of a chunk's rows."""
-        return own if self.windowing is None else self.windowing.arranged(chunk, own)
+    def arranged(self, chunk: int, own: Table, *, ids: Identify | None = None) -> Table:
+        """The samples' table out of a chunk's rows; ``ids`` as they were read with."""
+        return own if self.windowing is None else self.windowing.arranged(chunk, own, ids=ids)
 
     def index(self, table: Table, part: int | None) -> Array:
         """Where the samples of a part (None: all) begin in a table, int64."""
@@ -182,7 +182,7 @@ class Chunks:
 
     def load_with_ids(self, chunk: int, ids: Identify) -> Table:
         """The samples' table with what is made of the ``_id`` of each row, always read."""
-        return self.arranged(chunk, self.source.own(chunk, ids=ids))
+        return self.arranged(chunk, self.source.own(chunk, ids=ids), ids=ids)
 
     def _note(self, chunk: int, own: Table, table: Table) -> None:
         counts = [0, 0, 0]

@@ -18,7 +18,7 @@ from nemesyst.feed.windows.margins import is_device
 if TYPE_CHECKING:
     from nemesyst.feed.plan import Bound
     from nemesyst.feed.plan.key import Query
-    from nemesyst.feed.source import Source
+    from nemesyst.feed.source import Identify, Source
     from nemesyst.feed.windows import Events, Window
     from nemesyst.types import Batch
 
@@ -63,14 +63,20 @@ class Windowing:
         self._before: dict[int, int] = {0: 0}
         self._lock = threading.Lock()
 
-    def arranged(self, chunk: int, own: Table) -> Table:
-        """The steps of a chunk, and in ``#part`` the part of the window that begins at each, -1 for none."""
+    def arranged(self, chunk: int, own: Table, *, ids: Identify | None = None) -> Table:
+        """The steps of a chunk, and in ``#part`` the part of the window that begins at each, -1 for none.
+
+        Args:
+            chunk: Its number.
+            own: Its rows.
+            ids: What made the array ``#id`` of its rows, for those of its neighbours; None: there is none.
+        """
         borders = self._borders(chunk)
         before = self._ordinal(chunk) if self._window.ordinal else 0
         if isinstance(self._rows, LiveRows):
-            pieces = [*self._before_of(self._rows, borders), own, *self._after_of(self._rows, borders)]
+            pieces = [*self._before_of(self._rows, borders, ids), own, *self._after_of(self._rows, borders, ids)]
         else:
-            pieces = [*self._kept_before(chunk, borders), own, *self._kept_after(chunk, borders)]
+            pieces = [*self._kept_before(chunk, borders, ids), own, *self._kept_after(chunk, borders, ids)]
         tables = [table for table in pieces if table.rows]
         if not tables:
             return Table({})
@@ -96,37 +102,37 @@ class Windowing:
             return Border(None if by is None else bound[0][by], bound[0][on])
         return Border(bound[0] if by is not None else None, bound[-1])
 
-    def _after_of(self, rows: LiveRows, borders: Borders) -> list[Table]:
+    def _after_of(self, rows: LiveRows, borders: Borders, ids: Identify | None) -> list[Table]:
         stop, wanted = borders.stop, self._margin
         if stop is None or stop.on is None:
             return []
         if wanted.after is not None:
             raws = rows.of(self._device(stop, stop.on, moved(self._window, stop.on, wanted.after)), exact=True)
-            return [self._source.table(raws)]
+            return [self._source.table(raws, ids=ids)]
         limit = wanted.steps + _SPARE if wanted.steps else 0
         table = Table({})
         while limit:
             raws = rows.of(self._device(stop, stop.on, None), limit=limit, exact=True)
-            table = self._source.table(raws)
+            table = self._source.table(raws, ids=ids)
             times = table.arrays[ON] if table.rows else np.empty(0)
             limit = wanted.wanted(times, limit, sum(frame(raw.batch).rows for raw in raws))
         return [table]
 
-    def _before_of(self, rows: LiveRows, borders: Borders) -> list[Table]:
+    def _before_of(self, rows: LiveRows, borders: Borders, ids: Identify | None) -> list[Table]:
         start, wanted = borders.start, self._margin
         if start is None or start.on is None or wanted.before is None:
             return []
         raws = rows.of(self._device(start, moved(self._window, start.on, -wanted.before), start.on), exact=True)
-        return [self._source.table(raws)]
+        return [self._source.table(raws, ids=ids)]
 
-    def _kept_after(self, chunk: int, borders: Borders) -> list[Table]:
+    def _kept_after(self, chunk: int, borders: Borders, ids: Identify | None) -> list[Table]:
         """Rows of the device that goes on, out of the chunks that follow."""
         stop, wanted = borders.stop, self._margin
         found: list[Table] = []
         if stop is None or stop.on is None or not (wanted.steps or wanted.after is not None):
             return found
         for number in range(chunk + 1, self._rows.chunks()):
-            table = self._source.own(number)
+            table = self._source.own(number, ids=ids)
             mine = self._of_device(table, stop)
             if table.rows:
                 found.append(table.take(mine))
@@ -142,14 +148,14 @@ class Windowing:
             return bool(tick(times[-1]) < tick(moved(self._window, stop.on, wanted.after)))
         return len(np.unique(times)) <= wanted.steps
 
-    def _kept_before(self, chunk: int, borders: Borders) -> list[Table]:
+    def _kept_before(self, chunk: int, borders: Borders, ids: Identify | None) -> list[Table]:
         start, wanted = borders.start, self._margin
         found: list[Table] = []
         if start is None or start.on is None or wanted.before is None:
             return found
         least = tick(moved(self._window, start.on, -wanted.before))
         for number in range(chunk - 1, -1, -1):
-            table = self._source.own(number)
+            table = self._source.own(number, ids=ids)
             mine = self._of_device(table, start)
             if table.rows:
                 found.insert(0, table.take(mine))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import time
 from contextlib import ExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from pymongo import MongoClient
@@ -17,9 +18,6 @@ from nemesyst.database.embedded.mongod import _die_with_parent
 from nemesyst.database.embedded.ports import choose
 
 from ..memory import folder_in_memory  # noqa: TID252 - the tests are no package that has a name
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 PATIENCE = 90  # s; a limit, never waited for
 
@@ -43,7 +41,8 @@ class Node:
 
     def start(self):
         """Start it; it answers when :meth:`hello` returns."""
-        binary = find_mongod(None, self.folder / "bin").path
+        given = os.environ.get("NEMESYST_MONGOD")  # where the embedded extra is not installed
+        binary = find_mongod(Path(given) if given else None, self.folder / "bin").path
         command = [binary, "--dbpath", self.folder, "--port", str(self.port), "--bind_ip", "127.0.0.1"]
         command += ["--logpath", self.folder / "log", "--logappend", "--wiredTigerCacheSizeGB", "0.25"]
         command += ["--wiredTigerEngineConfigString", "log=(prealloc=false)"]  # else 200 MB of empty files

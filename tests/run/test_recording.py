@@ -18,7 +18,7 @@ from nemesyst.run.records.points import Buckets
 from nemesyst.run.records.sending import Sender
 from nemesyst.run.records.spool import Spool, catch_up
 from nemesyst.run.records.starting import adopt
-from nemesyst.stages import Unrecorded
+from nemesyst.stages import Snapshot, Unrecorded
 
 from ..database.servers import Node  # noqa: TID252 - the tests are no package that has a name
 from ..database.servers import until as server_until  # noqa: TID252 - as above
@@ -78,6 +78,15 @@ def test_curves_have_every_point_with_step_time_and_value(hub):
     assert before <= curves["lr"].times.min() <= curves["lr"].times.max() <= time.time()
     buckets = list(hub.state["runs.points"].find({"run": recorder.run}))
     assert sorted(len(each["steps"]) for each in buckets) == [25, 500, 1000, 1000]
+
+
+def test_what_was_logged_before_a_checkpoint_is_there_when_it_is(hub):
+    with running(hub) as recorder:
+        for step in range(100):
+            recorder.log({"loss": 1.0}, step)
+        recorder.save(99, Snapshot(99, 0, None, {"model": [b"w"], "state": [b"s"]}))
+        until(lambda: hub.state.checkpoints.count_documents({"run": recorder.run}))
+        assert points(hub, recorder.run) == list(range(100))
 
 
 def test_steps_are_counted_where_none_are_given(hub):

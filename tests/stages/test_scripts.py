@@ -93,3 +93,10 @@ def test_a_predictor_without_a_function_is_a_stage_by_the_name_that_the_script_g
     script = load(tmp_path, "import nemesyst as nm\nplain = nm.predictor('m@champion', into='p', part='test')\n")
     (stage,) = script.stages
     assert (stage.name, stage.kind, stage.into, stage.part) == ("plain", "infer", "p", "test")
+
+
+def test_stages_of_a_module_that_a_script_imports_are_not_its_own(tmp_path):
+    wrangler = "import nemesyst as nm\n\ndef made(name):\n    @nm.wrangler(into='rows')\n    def declared(run):\n        yield {}\n    declared.__name__ = name\n    return declared\n\n"
+    (tmp_path / "rooms_beside.py").write_text(wrangler + "there = made('there')\n")
+    (tmp_path / "main.py").write_text("from rooms_beside import made\n\nhere = made('here')\n")
+    assert [stage.name for stage in load_script(tmp_path / "main.py").stages] == ["here"]

@@ -62,15 +62,19 @@ def thinned(series: Series, most: int) -> Thin:
     return Thin(shown, mean, np.minimum.reduceat(values, begins), np.maximum.reduceat(values, begins))
 
 
-def together(curves: Mapping[str, Series]) -> dict[str, list[str]]:
-    """Metrics that belong into one chart: those of the same name before the first ``/``.
+_PARTS = ("train", "val", "validation", "test")
 
-    >>> together({"loss/train": None, "lr": None, "loss/validation": None})
-    {'loss': ['loss/train', 'loss/validation'], 'lr': ['lr']}
+
+def together(curves: Mapping[str, Series]) -> dict[str, list[str]]:
+    """Metrics that belong into one chart: those of one quantity, which stands before the ``/`` or behind a part.
+
+    >>> together({"loss/train": None, "lr": None, "loss/validation": None, "val/mae": None, "val/r2": None})
+    {'loss': ['loss/train', 'loss/validation'], 'lr': ['lr'], 'mae': ['val/mae'], 'r2': ['val/r2']}
     """
     found: dict[str, list[str]] = {}
     for name in curves:
-        found.setdefault(name.split("/")[0], []).append(name)
+        first, _, rest = name.partition("/")
+        found.setdefault(rest if first in _PARTS and rest else first, []).append(name)
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from nemesyst.cli.charts import thinned, together
+from nemesyst.cli.charts import Thin, thinned, together
 from nemesyst.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 
 _POINTS = 1000
 _KINDS = (".png", ".svg", ".pdf")
+
+
+def _mark(thin: Thin) -> str | None:
+    """A line through one point is not to be seen."""
+    return "o" if len(thin.steps) == 1 else None
 
 
 def save_picture(path: Path, record: RunRecord, curves: Mapping[str, Series]) -> None:
@@ -45,7 +50,9 @@ def save_picture(path: Path, record: RunRecord, curves: Mapping[str, Series]) ->
     for axis, (group, names) in zip(axes.flat, groups.items(), strict=False):
         for name in names:
             thin = thinned(curves[name], _POINTS)
-            (line,) = axis.plot(thin.steps, thin.mean, label=name.removeprefix(f"{group}/"), linewidth=1.5)
+            (line,) = axis.plot(
+                thin.steps, thin.mean, label=name.removeprefix(f"{group}/"), linewidth=1.5, marker=_mark(thin)
+            )
             axis.fill_between(thin.steps, thin.low, thin.high, color=line.get_color(), alpha=0.2, linewidth=0)
         axis.set_title(group if len(names) > 1 else names[0], loc="left", parse_math=False)
         axis.set_xlabel("step")

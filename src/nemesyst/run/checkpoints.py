@@ -19,6 +19,8 @@ from nemesyst.run.checkpoint_writer import CheckpointWriter
 from nemesyst.stages import CheckpointWarning, Snapshot
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from nemesyst.hub import Hub
 
     Document = dict[str, Any]
@@ -37,15 +39,17 @@ class Checkpoints:
     Args:
         hub: The hub.
         run: Id of the run.
+        before: Called before a checkpoint is stored: what was said until then must not be lost when it is gone on from.
     """
 
-    def __init__(self, hub: Hub, run: str) -> None:
+    def __init__(self, hub: Hub, run: str, before: Callable[[], None] | None = None) -> None:
         self.run = run
         self._connection, self._state = hub.connection, hub.settings.state
         database = self._connection.own_database(self._state)
         self._records, self._runs = database["checkpoints"], database["runs"]
         self._blobs = blobs.Blobs(self._connection, self._state)
         self._writer = CheckpointWriter(self._store)
+        self._before = before
         self._begun = False
         self._attempt: Any = None
 
@@ -97,6 +101,8 @@ class Checkpoints:
 
     def _store(self, snapshot: Snapshot) -> None:
         doing = f"store the checkpoint of step {snapshot.step} of run {self.run}"
+        if self._before is not None:
+            self._before()
         for attempt in range(_TIMES):
             try:
                 given = snapshot.contents.items()

@@ -35,6 +35,8 @@ _TICK = 1.0
 """Time between two writes of what was logged, in s."""
 _BEAT = 5.0
 """Time between two signs of life, in s."""
+_FLUSH = 5.0
+"""How long a checkpoint waits for what was logged before it to be written, in s."""
 _MANY = 20_000
 """So many points are written at once rather than at the next tick."""
 _END = 30.0
@@ -83,6 +85,7 @@ class Recording:
         self.run, self.attempt = begun.id, begun.attempt
         self._hub, self._begun = hub, begun
         self._logged: deque[Row] = deque()
+        self._asked: deque[threading.Event] = deque()
         self._step = -1
         self._counter: Counting | None = None
         self._buckets = Buckets(begun.id, begun.attempt)
@@ -139,8 +142,15 @@ class Recording:
 
     def _checkpoints(self) -> Any:
         if self._kept is None:
-            self._kept = _checkpoints(self._hub, self.run)
+            self._kept = _checkpoints(self._hub, self.run, self._flush)
         return self._kept
+
+    def _flush(self) -> None:
+        """Wait until what was logged so far is written, or for some s."""
+        written = threading.Event()
+        self._asked.append(written)
+        self._wake.set()
+        written.wait(_FLUSH)
 
     def _work(self) -> None:
         with suppress(Exception):  # what others left is no reason to keep nothing of this one
@@ -159,8 +169,13 @@ class Recording:
         self._last_words()
 
     def _write(self) -> None:
+        asked = [self._asked.popleft() for _ in range(len(self._asked))]
         rows = [self._logged.popleft() for _ in range(len(self._logged))]
-        self._sender.send(self._buckets.orders(rows))
+        try:
+            self._sender.send(self._buckets.orders(rows))
+        finally:
+            for written in asked:
+                written.set()
         if self._sender.refused is not None and not self._warned:
             self._warned = True
             self._warn(self._sender.refused)
@@ -275,7 +290,7 @@ def _failure(error: BaseException) -> dict[str, Any]:
     return {"kind": type(error).__name__, "message": f"{type(error).__name__}: {error}", "remedy": None}
 
 
-def _checkpoints(hub: Hub, run: str) -> Any:
+def _checkpoints(hub: Hub, run: str, before: Callable[[], None] | None = None) -> Any:
     from nemesyst.run.checkpoints import Checkpoints
 
-    return Checkpoints(hub, run)
+    return Checkpoints(hub, run, before)

@@ -114,6 +114,10 @@ class Run:
         Raises:
             ScriptError: A value is no number.
         """
+        if step is not None and (isinstance(step, bool) or not hasattr(step, "__index__")):
+            raise ScriptError(f"run.log: step={step!r}", "Give the number of steps that were made, or leave it out.")
+        if not hasattr(values, "items"):
+            raise ScriptError(f"run.log({values!r:.80}): no dict", 'Write run.log({"loss": loss}).')
         try:
             # item() first: torch warns where a loss that still knows its gradient becomes a float
             numbers = {n: float(value.item() if hasattr(value, "item") else value) for n, value in values.items()}

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 _NOTE = "__nemesyst__"
-_declared: ContextVar[list[Stage] | None] = ContextVar("declared", default=None)
+_declared: ContextVar[list[tuple[Stage, Any]] | None] = ContextVar("declared", default=None)
 
 
 @dataclass(frozen=True)
@@ -259,9 +259,17 @@ def _declare(stage: Stage) -> Any:
         )
     declared = _declared.get()
     if declared is not None:
-        declared.append(stage)
+        declared.append((stage, _declaring_module()))
     setattr(stage.function, _NOTE, stage)
     return stage.function
+
+
+def _declaring_module() -> dict[str, Any] | None:
+    """The names of the module whose file is being run: of a script, or of one that it imports."""
+    frame = inspect.currentframe()
+    while frame is not None and (frame.f_code.co_name != "<module>"):
+        frame = frame.f_back
+    return None if frame is None else frame.f_globals
 
 
 def stage_of(function: Callable[..., Any]) -> Stage:
@@ -277,9 +285,9 @@ def stage_of(function: Callable[..., Any]) -> Stage:
 
 
 @contextmanager
-def collecting() -> Iterator[list[Stage]]:
-    """Note the stages that are declared meanwhile, in order."""
-    stages: list[Stage] = []
+def collecting() -> Iterator[list[tuple[Stage, Any]]]:
+    """Note the stages that are declared meanwhile, in order, each with the names of the module that is being run."""
+    stages: list[tuple[Stage, Any]] = []
     token = _declared.set(stages)
     try:
         yield stages

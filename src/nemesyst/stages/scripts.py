@@ -41,8 +41,9 @@ def load_script(path: str | Path) -> Script:
         ScriptError: The file is missing, has a syntax error, fails, has no stage, or two of the same name.
     """
     path = Path(path)
-    with collecting() as stages:
+    with collecting() as declared:
         names = run_script(path)
+    stages = [stage for stage, module in declared if module is names]  # those of modules that it imports are theirs
     stages += [value.plain(name) for name, value in names.items() if isinstance(value, PredictorOf | Fleet)]
     if not stages:
         raise ScriptError(

@@ -303,3 +303,13 @@ def test_a_pipeline_over_all_rows_is_refused_when_the_server_has_forgotten_the_c
     forget_history(hub, feed)
     with pytest.raises(FeedError, match="must run as a whole.*no longer has the rows"):
         hub.feed("rows", pipeline=stages, inputs="n", as_of=time)
+
+
+def test_a_query_on_dates_is_planned_though_its_bounds_lie_beyond_those_of_a_datetime(hub):
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    hub.db.create_collection("rows", clusteredIndex={"key": {"_id": 1}, "unique": True})
+    hub.db.rows.insert_many([{"_id": start + timedelta(days=i), "i": i} for i in range(100)])
+    feed = hub.feed(
+        "rows", pipeline=[{"$match": {"_id": {"$gte": start + timedelta(days=40)}}}], inputs="i", scale=None
+    )
+    assert sorted(feed.to_numpy()["x"][:, 0].tolist()) == list(range(40, 100))

@@ -371,7 +371,7 @@ def test_an_optimiser_of_other_parameters_is_refused_by_name():
 def test_a_state_that_is_no_tensor_is_refused_by_name():
     net = torch.nn.Linear(3, 2)
     optimizer = stepped(net, torch.optim.Adam)
-    optimizer.state[net.weight]["odd"] = print
+    optimizer.state[net.weight]["odd"] = len
     with pytest.raises(ModelError, match="optimiser's weight/odd is a builtin_function"):
         kept(net, optimizer)
     with pytest.raises(ModelError, match="optimizer is a NoneType"):

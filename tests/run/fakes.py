@@ -13,6 +13,8 @@ class Scripted(Executor):
     """Each job does what its name's list says, attempt by attempt: ``"done"``, ``"fails"``, ``"away"``, ``"hangs"``, ``"deaf"``."""
 
     def __init__(self, does, room=2):
+        self.tells = {}
+        """Runs that jobs tell of, by the name: attempt by attempt; empty: none."""
         self.does, self.room = {name: list(acts) for name, acts in does.items()}, room
         self.running, self.launched, self.told = {}, [], []
         self.together = 0
@@ -25,6 +27,8 @@ class Scripted(Executor):
     def launch(self, job, watcher):
         self.launched.append(job)
         self.running[job] = self.does[job.name].pop(0)
+        if told := self.tells.get(job.name) and self.tells[job.name].pop(0):
+            watcher.progress(job, {"run": told, "attempt": 1})
         self.together = max(self.together, len(self.running))
 
     def wait(self, seconds):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import threading
 import warnings
 from datetime import timedelta
@@ -16,12 +18,13 @@ from nemesyst.stages import CheckpointWarning, Snapshot
 
 pytestmark = pytest.mark.core
 
+POSITION = {"version": 1, "fingerprint": "f", "plan": "p", "bounds": "b", "as_of": [1, 1], "parts": {}}
 NOW = {"older_than": 0, "plans": None}
 
 
 def snapshot(step, large=True):
     values = np.full(100_000 if large else 10, step, np.float64)
-    return Snapshot(step, step // 10, {"plan": "p", "parts": {}}, {"model": [b"head", bytes(values)], "state": [b"s"]})
+    return Snapshot(step, step // 10, POSITION, {"model": [b"head", bytes(values)], "state": [b"s"]})
 
 
 @pytest.fixture
@@ -44,7 +47,7 @@ def test_the_newest_one_comes_back_as_it_was(kept, hub):
     assert kept.last() is None
     store(kept, 10, 20)
     found = Checkpoints(hub, "r1").last()
-    assert (found.step, found.epoch, found.position) == (20, 2, {"plan": "p", "parts": {}})
+    assert (found.step, found.epoch, found.position) == (20, 2, POSITION)
     assert bytes(found.data("model")) == b"".join(snapshot(20).contents["model"])
     assert Checkpoints(hub, "r2").last() is None
 
@@ -81,12 +84,38 @@ def test_of_damaged_bytes_the_checkpoint_before_is_taken(kept, hub):
         assert kept.last().step == 1
 
 
-@pytest.mark.parametrize("change", [{"contents": 5}, {"step": None}, {"position": "{"}, {"contents": {"model": {}}}])
+POSITIONS = [{"plan": "p", "parts": {}}, [], POSITION | {"as_of": 5}, POSITION | {"parts": {"train": {"epoch": 0}}}]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"contents": 5},
+        {"step": None},
+        {"step": math.inf},
+        {"position": "{"},
+        {"contents": {"model": {}}},
+        {"number": "many"},
+        *({"position": json.dumps(position)} for position in POSITIONS),
+    ],
+)
 def test_of_an_edited_record_too(kept, hub, change):
     store(kept, 1, 2, large=False)
     hub.state.checkpoints.update_one({"step": 2}, {"$set": change})
     with pytest.warns(CheckpointWarning, match="the one before is taken"):
         assert kept.last().step == 1
+
+
+@pytest.mark.parametrize("number", ["many", None, math.inf, math.nan, True, [2], {"a": 1}])
+def test_after_an_edited_number_the_next_ones_count_on_from_those_that_are_some(kept, hub, number):
+    store(kept, 1, 2, large=False)
+    hub.state.checkpoints.update_one({"step": 2}, {"$set": {"number": number}})
+    store(kept, 3, 4, large=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = kept.last()
+    assert found.step == 4
+    assert found.number == 3 + (number == [2])
 
 
 def test_collecting_leaves_checkpoints_alone_and_takes_those_that_nobody_resumes(kept, hub):

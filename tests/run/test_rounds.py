@@ -57,12 +57,22 @@ def test_jobs_run_side_by_side_as_far_as_there_is_room():
     assert executor.together == 2
 
 
-def test_what_is_transient_is_tried_again_and_goes_on_from_its_checkpoint(quick):
+def test_what_is_transient_is_tried_again(quick):
     executor, seen = Scripted({"a": ["away", "away", "done"]}), Seen()
     (report,) = run_rounds([job("a", retries=3)], executor, seen)
     assert (report.error, report.attempts) == (None, 3)
     assert [name[:2] for name in seen.agains] == [("a", 1), ("a", 2)]
-    assert [each.resume for each in executor.launched] == [False, True, True]
+    assert not any(each.resume or each.continues for each in executor.launched), "none had a record"
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_an_attempt_goes_on_with_the_run_that_one_before_has_told_of(quick, resume):
+    executor = Scripted({"a": ["away", "away", "away", "done"]})
+    executor.tells["a"] = ["", "r1", "", ""]
+    (report,) = run_rounds([job("a", retries=3, resume=resume)], executor)
+    assert [each.continues for each in executor.launched] == ["", "", "r1", "r1"]
+    assert {each.resume for each in executor.launched} == {resume}
+    assert report.error is None
 
 
 def test_the_time_between_attempts_doubles_up_to_a_limit(monkeypatch):

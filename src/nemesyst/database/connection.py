@@ -113,6 +113,11 @@ class Connection:
             raise closed(f"database {name}")
         return self.client[name]
 
+    def explain(self, database: str, command: Document) -> Document:
+        """The server's plan of a command; bounds of an index may be dates beyond those of a ``datetime``."""
+        options = self.client.codec_options.with_options(datetime_conversion=DatetimeConversion.DATETIME_AUTO)
+        return self.client[database].command("explain", command, verbosity="queryPlanner", codec_options=options)
+
     def own_database(self, name: str, *, any_date: bool = False) -> Database[Document]:
         """A database of ours by name: read at the primary while there is one, so that what was saved is found.
 

@@ -158,7 +158,7 @@ def access_of(
     find = {"find": collection, "filter": dict(match or {}), **({"hint": hint} if hint else {})}
     with translated(f"planning a query of {database}.{collection}"):
         try:
-            reply = connection.client[database].command("explain", find, verbosity="queryPlanner")
+            reply = connection.explain(database, find)
         except driver.OperationFailure as error:
             if error.code not in _REFUSED:
                 raise

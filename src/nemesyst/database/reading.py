@@ -61,7 +61,7 @@ def check_pipeline(connection: Connection, database: str, collection: str, stage
     plan = {"aggregate": collection, "pipeline": list(stages), "cursor": {}}
     with translated(f"planning the pipeline over {database}.{collection}"):
         try:
-            connection.client[database].command("explain", plan, verbosity="queryPlanner")
+            connection.explain(database, plan)
         except driver.OperationFailure as error:
             if error.code == _NO_RIGHT:
                 raise

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import json
 import warnings
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from nemesyst.database import blobs, release, translated
+from nemesyst.database import blobs, release, translated, within
 from nemesyst.errors import CorruptBlobError, JobError
 from nemesyst.run.checkpoint_writer import CheckpointWriter
 from nemesyst.stages import CheckpointWarning, Snapshot
@@ -27,8 +28,14 @@ if TYPE_CHECKING:
 
 KEPT = 3
 """Checkpoints of a run that are kept."""
+_NUMBERS = 2**53
+"""No checkpoint has a number that large."""
+_TIME = 2**32
+"""No part of a cluster time is that large."""
 _TIMES = 5
 """How often bytes are stored when they are collected before the record names them."""
+_GONE = 5.0
+"""How long the end of a run that is done may take to delete its checkpoints, in s; ``models gc`` takes what is left."""
 _END = 8.0
 """How long the end of a run waits for its newest checkpoint, in s: who interrupts it kills it after 10 s."""
 
@@ -81,19 +88,19 @@ class Checkpoints:
         """
         ended = self._writer.close(_END, drop=finished)
         if finished and ended:
-            with translated(f"delete the checkpoints of run {self.run}"):
+            with within(_GONE, f"delete the checkpoints of run {self.run}"):
                 gone = self._taken_away({"run": self.run}, None)
-            release(self._connection, self._state, gone)
+                release(self._connection, self._state, gone)
 
     def _read(self, record: Document) -> Snapshot:
         try:
-            number, step, epoch = int(record["number"]), int(record["step"]), int(record["epoch"])
-            position = None if record["position"] is None else json.loads(record["position"])
+            number, step, epoch = _number(record), int(record["step"]), int(record["epoch"])
+            position = None if record["position"] is None else _position(record["position"])
             named = {
                 str(name): blobs.Content(str(each["digest"]), int(each["size"]), each.get("data"), each.get("blob"))
                 for name, each in record["contents"].items()
             }
-        except (KeyError, ValueError, TypeError, AttributeError) as error:
+        except (KeyError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise CorruptBlobError(f"its record lacks something or was edited: {error!r}") from None
         ref = f"checkpoint {number} (step {step}) of run {self.run}"
         contents = {name: [self._blobs.load(content, ref)] for name, content in named.items()}
@@ -139,11 +146,21 @@ class Checkpoints:
         if self._attempts(session) != self._attempt:
             raise JobError(f"run {self.run} is gone on with by another process", "End this one.")
         self._blobs.claim(record["blobs"], session)
-        newest = self._records.find_one({"run": self.run}, {"number": 1}, sort=[("number", -1)], session=session)
-        number = 1 if newest is None else int(newest["number"]) + 1
+        number = self._newest(session) + 1
         made = {"$setOnInsert": record, "$currentDate": {"created": True}}
-        self._records.update_one({"run": self.run, "number": number}, made, upsert=True, session=session)
+        while not self._records.update_one(
+            {"run": self.run, "number": number}, made, upsert=True, session=session
+        ).upserted_id:
+            number += 1  # one that was edited into a list of numbers has this one
         return self._taken_away({"run": self.run, "number": {"$lte": number - KEPT}}, session)
+
+    def _newest(self, session: Any) -> int:
+        """The largest number of the run's checkpoints, without those that were edited into none; 0: there is none."""
+        newest = 0
+        for record in self._records.find({"run": self.run}, {"number": 1}, session=session):
+            with suppress(KeyError, TypeError):
+                newest = max(newest, _number(record))
+        return newest
 
     def _taken_away(self, query: Document, session: Any) -> list[Any]:
         found = list(self._records.find(query, {"blobs": 1}, session=session))
@@ -166,3 +183,33 @@ def _record(snapshot: Snapshot, contents: dict[str, blobs.Content]) -> Document:
         "blobs": sorted(content.blob for content in contents.values() if content.blob is not None),
         **plan,
     }
+
+
+def _number(record: Document) -> int:
+    """The number of a checkpoint.
+
+    Raises:
+        TypeError: It is none that a checkpoint is given; or a ``KeyError``.
+    """
+    number = record["number"]
+    if isinstance(number, bool) or not isinstance(number, int | float) or not 0 < number < _NUMBERS:
+        raise TypeError(f"number={number!r}")
+    return int(number)
+
+
+def _position(text: str) -> dict[str, Any]:
+    """Where the feed was; what the feed itself checks as it loads it is left to it.
+
+    Raises:
+        TypeError: It is no such thing; or a ``KeyError`` or ``ValueError``.
+    """
+    position: dict[str, Any] = json.loads(text)
+    if lacking := {"version", "fingerprint", "plan", "bounds", "as_of", "parts"} - position.keys():
+        raise KeyError(*lacking)
+    seconds, increment = position["as_of"]
+    if not all(isinstance(each, int) and 0 <= each < _TIME for each in (seconds, increment)):
+        raise TypeError(f"as_of={position['as_of']!r}")
+    for place in position["parts"].values():
+        if not isinstance(place["epoch"], int) or not isinstance(place["legs"], list):
+            raise TypeError(f"parts: {place!r}")
+    return position

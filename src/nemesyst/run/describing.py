@@ -40,6 +40,7 @@ def describe(job: Job, settings: Mapping[str, Any]) -> dict[str, Any]:
         "workers": job.workers,
         "gpus": job.gpus,
         "resume": job.resume,
+        "continues": job.continues,
         "settings": dict(settings),
         **free,
     }
@@ -59,4 +60,5 @@ def job_of(description: Mapping[str, Any]) -> Job:
         workers=description["workers"],
         gpus=description["gpus"],
         resume=description["resume"],
+        continues=description["continues"],
     )

@@ -36,6 +36,7 @@ class Job:
         timeout: How long it may take, in s; None: as long as it likes.
         retries: How often it is begun again after what is transient.
         resume: Whether it goes on from the newest unfinished run of the same work.
+        continues: Id of the run that an earlier attempt of this job has begun, which it goes on with; empty: none.
     """
 
     script: Path
@@ -50,6 +51,7 @@ class Job:
     timeout: float | None = None
     retries: int = 0
     resume: bool = False
+    continues: str = ""
 
     def __str__(self) -> str:
         name = self.name if self.name == self.kind else f"{self.kind} {self.name}"

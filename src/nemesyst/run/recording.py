@@ -18,7 +18,7 @@ from nemesyst.run.records.points import Buckets
 from nemesyst.run.records.record import plain
 from nemesyst.run.records.sending import PATIENCE, Sender
 from nemesyst.run.records.spool import catch_up
-from nemesyst.run.records.starting import Begun, adopt, beat, begin
+from nemesyst.run.records.starting import Begun, adopt, beat, begin, proceed
 from nemesyst.stages import Unrecorded
 
 if TYPE_CHECKING:
@@ -132,10 +132,14 @@ class Recording:
 
     def end(self, status: str, error: Mapping[str, Any] | None = None) -> None:
         """Keep how it ended, and all that was said; takes as long as the database does, within limits."""
+        self._ending = (
+            status,
+            time.time(),
+            None if error is None else plain(dict(error)),
+        )  # now: what follows takes time
         if self._kept is not None:
             with suppress(NemesystError):
                 self._kept.close(finished=status == "done")
-        self._ending = (status, time.time(), None if error is None else plain(dict(error)))
         self._over = True
         self._wake.set()
         self._thread.join(_END)
@@ -237,6 +241,7 @@ def recorded(
     group: Group,
     *,
     resume: bool = False,
+    continues: str = "",
     send: Send | None = None,
     failure: Callable[[BaseException], Mapping[str, Any]] | None = None,
 ) -> Iterator[Recording | Unkept]:
@@ -247,13 +252,15 @@ def recorded(
         work: What is done.
         group: Who trains along; rank 0 keeps the record.
         resume: Whether the newest unfinished run of the same work is gone on with, so that its checkpoints are found.
+        continues: Id of the run that is gone on with instead, which an earlier attempt of this job has begun; if it
+            cannot be, a new one begins.
         send: Told ``{"run": id, "attempt": number}``.
         failure: What to record of an error: ``kind``, ``message``, ``remedy``, ``where``.
 
     Raises:
         DatabaseError: The record cannot be begun. Where the user may not write it, the run goes unrecorded.
     """
-    begun = _begun(hub, work, send, resume=resume) if group.rank == 0 else None
+    begun = _begun(hub, work, send, continues, resume=resume) if group.rank == 0 else None
     run = group.broadcast(None if begun is None else begun.id)
     if begun is None:
         yield Unkept() if run is None else Follower(hub, run)
@@ -272,8 +279,10 @@ def recorded(
     recording.end("done")
 
 
-def _begun(hub: Hub, work: Work, send: Send | None, *, resume: bool) -> Begun | None:
+def _begun(hub: Hub, work: Work, send: Send | None, continues: str, *, resume: bool) -> Begun | None:
     try:
+        if continues:
+            return proceed(hub.state, work, continues) or begin(hub.state, work)
         return (adopt(hub.state, work) if resume else None) or begin(hub.state, work)
     except AccessError as error:
         text = f"this run is not recorded: {error.message}"

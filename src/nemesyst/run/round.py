@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nemesyst.errors import JobError, NemesystError
 from nemesyst.run.jobs import Executor, Job, JobReport, Watcher
 from nemesyst.run.waiting import Turn, Waiting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 _SOON = 2.0
 """How long an interrupted job may take without a word about it, in s."""
@@ -36,6 +36,7 @@ class _Running:
         why: What it will be said to have ended for; None: nothing ended it so far.
         ending: When it was interrupted.
         killed: When it was killed.
+        run: Id of its run, once it has told it.
     """
 
     turn: Turn
@@ -44,6 +45,7 @@ class _Running:
     why: str | None = None
     ending: float | None = None
     killed: float | None = None
+    run: str = ""
 
     @property
     def next(self) -> float | None:
@@ -51,6 +53,23 @@ class _Running:
         if self.killed is not None:
             return self.killed + _LOST
         return self.due if self.ending is None else self.ending + _GRACE
+
+
+class _Listening(Watcher):
+    """Passes on what a job tells, and notes its run: whoever loses the job cannot report it."""
+
+    def __init__(self, watcher: Watcher, running: _Running) -> None:
+        self._watcher, self._running = watcher, running
+
+    def note(self, text: str) -> None:
+        self._watcher.note(text)
+
+    def progress(self, job: Job, event: Mapping[str, Any]) -> None:
+        self._running.run = str(event.get("run", self._running.run))
+        self._watcher.progress(job, event)
+
+    def output(self, job: Job, line: str) -> None:
+        self._watcher.output(job, line)
 
 
 class Round:
@@ -103,12 +122,13 @@ class Round:
 
     def _launch(self, turn: Turn) -> None:
         job, now = turn.job, time.monotonic()
+        running = _Running(turn, now, None if job.timeout is None else now + job.timeout)
         try:
-            self._executor.launch(job, self._watcher)
+            self._executor.launch(job, _Listening(self._watcher, running))
         except NemesystError as error:
             self._over(turn, JobReport(job, error=error, attempts=turn.attempt))
             return
-        self._running[job] = _Running(turn, now, None if job.timeout is None else now + job.timeout)
+        self._running[job] = running
         self._watcher.started(job)
 
     def _wait(self) -> list[JobReport]:
@@ -129,13 +149,16 @@ class Round:
 
     def _ended(self, running: _Running, report: JobReport) -> None:
         turn = running.turn
-        told = replace(report, attempts=turn.attempt, seconds=report.seconds or time.monotonic() - running.begun)
+        seconds, run = report.seconds or time.monotonic() - running.begun, report.run or running.run
+        told = replace(report, attempts=turn.attempt, seconds=seconds, run=run)
         if report.error is not None and running.why is not None:
             told = replace(told, error=_why(running, report.error), transient=False, stopped=self._failed is not None)
         elif report.error is not None and report.transient and turn.attempt <= turn.job.retries and not self._failed:
             seconds = min(_LONGEST, 2.0 ** (turn.attempt - 1))
             self._watcher.again(told, seconds)
-            again = Turn(turn.number, replace(turn.job, resume=True), turn.attempt + 1)
+            # its own run and no other one: of the same work there may be an old one, over rows of then
+            job = replace(turn.job, continues=run or turn.job.continues)
+            again = Turn(turn.number, job, turn.attempt + 1)
             self._waiting.later(again, time.monotonic() + seconds)
             return
         self._over(turn, told)

@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,7 +44,7 @@ def end_with_parent(parent: int | None = None) -> None:
         os._exit(INTERRUPTED)
 
 
-def _interrupt_once(number: int, _: FrameType | None) -> None:
+def _interrupt_once(number: int, frame: FrameType | None) -> None:
     if os.getpid() != _job:  # a child that was forked this very moment
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
@@ -51,7 +52,21 @@ def _interrupt_once(number: int, _: FrameType | None) -> None:
     # Ctrl-C reaches us from the terminal and from our parent: the second must not cut the clean end short.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if _at_exit(frame):  # the work is over: nobody catches it any more, and its traceback would tell nothing
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(Exception):
+                stream.flush()
+        os._exit(INTERRUPTED)
     raise KeyboardInterrupt(number)
+
+
+def _at_exit(frame: FrameType | None) -> bool:
+    """Whether the interpreter waits for threads before it ends."""
+    while frame is not None:
+        if frame.f_code.co_name == "_shutdown" and frame.f_globals is vars(threading):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _end_as_others_do() -> None:

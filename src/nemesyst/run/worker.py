@@ -70,7 +70,9 @@ def _run(job: Job, description: Mapping[str, Any], wire: Wire, join: Callable[[]
     with connect_settings(loaded) as hub:
         script = str(description.get("origin") or job.script.resolve())  # a copy of it is known by what it is a copy of
         record, told = _record_of(job, script, stage, arguments), partial(failure, script=job.script)
-        with recorded(hub, record, group, resume=job.resume, send=wire.send, failure=told) as recorder:
+        with recorded(
+            hub, record, group, resume=job.resume, continues=job.continues, send=wire.send, failure=told
+        ) as recorder:
             progress = recorder.watching(wire)
             context = JobContext(job.script, job.entity, job.changes, progress, group, recorder)
             outcome = work(hub, stage, arguments, context)

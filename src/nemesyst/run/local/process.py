@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import json
 import os
 import selectors
@@ -17,6 +19,44 @@ from nemesyst.stages import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+_LONGEST = 1 << 16
+"""A line of output that is longer, in characters, is passed on in pieces."""
+_MOST = 4000
+"""Characters of an error's message."""
+_LAST = 500
+"""Characters of each of the last lines, in the message of a job that ended without a word."""
+
+
+class _Lines:
+    """Lines of what comes in pieces, at a cost that is linear in their length.
+
+    Args:
+        longest: One that is longer is given out before its end; None: lines stay whole, however long.
+    """
+
+    def __init__(self, longest: int | None) -> None:
+        self._pieces: list[str] = []
+        self._size, self._longest = 0, longest
+        text = codecs.getincrementaldecoder("utf-8")("replace")
+        # A progress bar ends its lines with a carriage return.
+        self._decoder = text if longest is None else io.IncrementalNewlineDecoder(text, translate=True)
+
+    def take(self, data: bytes, *, final: bool = False) -> list[str]:
+        """Lines that have ended with this piece; the last one at the end of all."""
+        *lines, rest = self._decoder.decode(data, final).split("\n")
+        if lines:
+            lines[0] = self._whole(lines[0])
+        self._pieces.append(rest)
+        self._size += len(rest)
+        if self._size and (final or (self._longest is not None and self._size > self._longest)):
+            lines.append(self._whole(""))
+        return lines
+
+    def _whole(self, rest: str) -> str:
+        whole = "".join([*self._pieces, rest])
+        self._pieces, self._size = [], 0
+        return whole
 
 
 class LocalProcess:
@@ -45,17 +85,17 @@ class LocalProcess:
         self._code = 0
         self._memory: int | None = None
         self._last_lines: list[str] = []
-        self._lines: dict[IO[bytes], bytes] = {}
-        self._output, output = self._pipe()
-        self._messages, messages = self._pipe()
+        self._lines: dict[IO[bytes], _Lines] = {}
+        self._output, output = self._pipe(_LONGEST)
+        self._messages, messages = self._pipe(None)
         self.theirs = (output, messages)
         """Descriptors for the process: where it prints, and where its messages go."""
 
-    def _pipe(self) -> tuple[IO[bytes], int]:
+    def _pipe(self, longest: int | None) -> tuple[IO[bytes], int]:
         mine, theirs = os.pipe()
         os.set_blocking(mine, False)
         pipe = os.fdopen(mine, "rb", buffering=0)
-        self._lines[pipe] = b""
+        self._lines[pipe] = _Lines(longest)
         self._selector.register(pipe, selectors.EVENT_READ, self._read)
         return pipe, theirs
 
@@ -93,10 +133,8 @@ class LocalProcess:
 
     def _take(self, pipe: IO[bytes]) -> None:
         data = os.read(pipe.fileno(), 1 << 16)
-        *lines, rest = (self._lines[pipe] + data).split(b"\n")
-        for line in lines:
-            self._line(pipe, line.decode(errors="replace"))
-        self._lines[pipe] = rest
+        for line in self._lines[pipe].take(data):
+            self._line(pipe, line)
         if not data:
             self._close(pipe)
 
@@ -104,8 +142,8 @@ class LocalProcess:
         rest = self._lines.pop(pipe, None)
         if rest is None:
             return
-        if rest:
-            self._line(pipe, rest.decode(errors="replace"))
+        for line in rest.take(b"", final=True):
+            self._line(pipe, line)
         self._selector.unregister(pipe)
         pipe.close()
 
@@ -155,11 +193,24 @@ class LocalProcess:
 
     def _untold(self, how: str, *, killed: bool) -> JobError:
         hint = "The machine may be out of memory." if killed else None
-        said = f"; it said last: {' / '.join(self._last_lines)}" if self._last_lines else ""
+        said = (
+            f"; it said last: {' / '.join(cut(line, _LAST) for line in self._last_lines)}" if self._last_lines else ""
+        )
         return JobError(f"{self.job} ({self.job.script}) {how} before it was done{said}", hint)
 
 
 def error_of(told: Mapping[str, Any]) -> NemesystError:
     """The error that a job told of."""
     kind = getattr(nemesyst.errors, str(told["kind"]), JobError)
-    return kind(told["message"], told["remedy"]) if issubclass(kind, NemesystError) else JobError(told["message"])
+    message, remedy = cut(str(told["message"])), told["remedy"]
+    if not issubclass(kind, NemesystError):
+        return JobError(message)
+    return kind(message, None if remedy is None else cut(str(remedy)))
+
+
+def cut(text: str, most: int = _MOST) -> str:
+    """A text that is no longer than that, with a note where something was cut off."""
+    if len(text) <= most:
+        return text
+    note = f" ... (cut: it has {len(text)} characters)"
+    return text[: most - len(note)] + note

@@ -7,6 +7,8 @@ import threading
 from multiprocessing import connection, get_context
 from typing import TYPE_CHECKING, Any, Self
 
+from nemesyst.run.signals import INTERRUPTED
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from multiprocessing.connection import Connection
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
 _PATIENCE = 0.05
 """How often it is looked whether all is over, in s."""
+_ENDED = (1, INTERRUPTED, -signal.SIGTERM)
+"""Codes of workers that were ended, or left alone, because of another one."""
 
 
 class Ranks:
@@ -92,21 +96,37 @@ class Ranks:
     def tell_end(self, codes: Mapping[int, int]) -> int:
         """Send how it ended: the outcome, or the error of the worker that failed first.
 
+        Once rank 0 has told the outcome, what it made is stored and its record says so: a worker that ends badly after
+        that is told in a note.
+
         Args:
             codes: Exit codes of the workers of which it is known; a signal's number, negative.
 
         Returns:
             The exit code of the job.
         """
+        if self._done is not None:
+            self._note_bad_ends(codes)
+            self._send(self._done)
+            return 0
         first = next((told for told in self._failed if not told[1].get("lost")), None)
         if first is not None:
             self._send({"failed": self._of_rank(*first)})
             return 1
-        if self._failed or any(codes.values()) or self._done is None:
-            self._send({"failed": self._vanished(codes)})
-            return 1
-        self._send(self._done)
-        return 0
+        self._send({"failed": self._vanished(codes)})
+        return 1
+
+    def _note_bad_ends(self, codes: Mapping[int, int]) -> None:
+        told = {rank: failed["message"] for rank, failed in self._failed if not failed.get("lost")}
+        for rank in range(self.size):
+            code = codes.get(rank, 0)
+            if rank in told:
+                how = f"failed at its end: {told[rank]}"
+            elif code and code not in _ENDED:
+                how = f"{_how(code)} at its end"
+            else:
+                continue
+            self._send({"note": f"worker {rank} of {self.size} {how}; the work was done, and is stored"})
 
     def _of_rank(self, rank: int, failed: Mapping[str, Any]) -> dict[str, Any]:
         return {**failed, "message": f"{failed['message']} (worker {rank} of {self.size})"}
@@ -118,9 +138,7 @@ class Ranks:
         if rank is None:
             rank = next((rank for rank in range(self.size) if rank not in told), 0)
         code = codes.get(rank, 0)
-        how = "died" if not code else f"ended with code {code}"
-        if code < 0:
-            how = f"was killed by {signal.Signals(-code).name}"
+        how = _how(code)
         killed = code in (0, -signal.SIGKILL)
         return {
             "kind": "JobError",
@@ -129,3 +147,10 @@ class Ranks:
             "where": str(self._job.script),
             "transient": killed,
         }
+
+
+def _how(code: int) -> str:
+    """How a worker with this exit code has ended."""
+    if code < 0:
+        return f"was killed by {signal.Signals(-code).name}"
+    return f"ended with code {code}" if code else "died"

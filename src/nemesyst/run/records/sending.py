@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -35,10 +36,12 @@ class Sender:
     """
 
     def __init__(self, hub: Hub, name: str) -> None:
-        self._state = hub.state
-        self._spool = Spool(folder_of(hub.settings.home), name)
+        self._state, self._name = hub.state, name
+        self._folder = folder_of(hub.settings.home)
+        self._spool = Spool(self._folder, name)
         self._held: deque[Op] = deque(maxlen=_KEPT)
         self._next = 0.0
+        self._warned = False
         self.refused: NemesystError | None = None
         """What the database would not take, if there was such a thing."""
 
@@ -67,6 +70,8 @@ class Sender:
         """Carry out what still can be; the rest is left to the next command on this node."""
         if self.away:
             self._try_again()
+        if self._held and not self._stored(self._held):  # the disk may have room again
+            self._warn(f"the database is away, and {self._folder} takes nothing: {len(self._held)} writes are lost")
         self._spool.close()
 
     def _try_again(self) -> None:
@@ -77,6 +82,8 @@ class Sender:
                 self._held.popleft()
         except (NemesystError, OSError):
             self._next = time.monotonic() + _AGAIN
+        if self._spool.torn:
+            self._warn("a file of what waited for the database could not be read whole")
 
     def _apply(self, op: Op) -> None:
         try:
@@ -90,11 +97,20 @@ class Sender:
     def _keep(self, orders: deque[Op]) -> None:
         if not orders:
             return
-        if not self._held:
-            try:
-                self._spool.append(orders)
-            except OSError:  # no room, or no right to write there
-                pass
-            else:
-                return
-        self._held.extend(orders)
+        if self._held or not self._stored(orders):  # what is held comes first
+            if len(self._held) + len(orders) > _KEPT:
+                self._warn(f"the database is away, and {self._folder} takes nothing: the oldest writes are lost")
+            self._held.extend(orders)
+
+    def _stored(self, orders: Iterable[Op]) -> bool:
+        try:
+            self._spool.append(orders)
+        except OSError:  # no room, or no right to write there
+            return False
+        return True
+
+    def _warn(self, what: str) -> None:
+        """Say once that something is lost."""
+        if not self._warned:
+            self._warned = True
+            warnings.warn(f"the record of {self._name} lacks something: {what}", RuntimeWarning, stacklevel=2)

@@ -53,12 +53,14 @@ class Spool:
         self._file: int | None = None
         self._done = 0
         self._size = 0
+        self.torn = False
+        """Whether something that was written could not be read again."""
 
     def __bool__(self) -> bool:
         return self._done < self._size
 
     def append(self, orders: Iterable[Op]) -> None:
-        """Write orders behind the others.
+        """Write orders behind the others: all of them, or none.
 
         Raises:
             OSError: There is no room, or no right to.
@@ -68,8 +70,19 @@ class Spool:
             raise OSError(None, f"{self._path} is full")
         if self._file is None:
             self._file = self._made()
-        os.pwrite(self._file, data, self._size)  # a half-written end is written over by the next
+        self._write(self._file, data)
         self._size += len(data)
+
+    def _write(self, file: int, data: bytes) -> None:
+        left, at = memoryview(data), self._size
+        try:
+            while left:
+                count = os.pwrite(file, left, at)  # of a disk that gets full: less than all, then an error
+                left, at = left[count:], at + count
+        except OSError:
+            with suppress(OSError):
+                os.ftruncate(file, self._size)  # whole lines only
+            raise
 
     def drain(self, apply: Callable[[Op], None], seconds: float) -> None:
         """Carry out what is there, in order, for so many s; what raises stays, with all that follows.
@@ -79,16 +92,29 @@ class Spool:
         """
         end = time.monotonic() + seconds
         while self and self._file is not None and time.monotonic() < end:
-            for line in self._lines(self._file):
-                apply(from_json(json.loads(line)))
+            lines = self._lines(self._file)
+            if not lines:  # somebody has cut the file
+                self._done, self.torn = self._size, True
+            for line in lines:
+                self._carry_out(line, apply)
                 self._done += len(line)
                 if time.monotonic() > end:
                     break
         if not self:
             self._remove()
 
+    def _carry_out(self, line: bytes, apply: Callable[[Op], None]) -> None:
+        try:
+            op = from_json(json.loads(line))
+        except (ValueError, TypeError, KeyError, AttributeError):
+            self.torn = True
+        else:
+            apply(op)
+
     def close(self) -> None:
         """Leave what is left to the next command on this node."""
+        if not self:
+            self._remove()
         if self._file is not None:
             with suppress(OSError):
                 os.fsync(self._file)
@@ -96,7 +122,7 @@ class Spool:
             self._file = None
 
     def _lines(self, file: int) -> list[bytes]:
-        """Some whole lines from where it is; one that is longer than a read is read whole."""
+        """Some whole lines from where it is; one that is longer than a read is read whole. None: there is no end."""
         length = 1 << 20
         while True:
             data = os.pread(file, min(length, self._size - self._done), self._done)

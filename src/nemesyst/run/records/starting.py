@@ -77,6 +77,18 @@ def adopt(state: State, work: Work) -> Begun | None:
     return None
 
 
+def proceed(state: State, work: Work, run: str) -> Begun | None:
+    """Go on with the run that an earlier attempt of the same job has begun; None: it is done, or its record is gone.
+
+    That attempt is over, whatever its record says: nobody else can tell so soon of a process that was killed.
+    """
+    with within(_PATIENCE, f"go on with run {run} of {work.function}"):
+        while (found := state["runs"].find_one({"_id": run, "status": {"$ne": "done"}})) is not None:
+            if (begun := _take(state, found)) is not None:  # else its last words came between
+                return begun
+    return None
+
+
 def _take(state: State, found: Mapping[str, Any]) -> Begun | None:
     """Make a run this process's own, unless another was quicker."""
     seen = {name: found.get(name) for name in ("_id", "status", "attempts")}

@@ -291,10 +291,10 @@ def test_jobs_side_by_side_share_the_cores_and_one_alone_has_all(executor, job, 
 
 
 def test_what_one_job_has_imported_is_there_for_the_next(executor, job, hub):
-    tell = "yield {'there': 'numpy.testing' in sys.modules}; import numpy.testing"
+    tell = "yield {'at': time.time_ns(), 'there': 'numpy.testing' in sys.modules}; import numpy.testing"
     for label in "12":
         ended(executor, job(tell, label))
-    assert [row["there"] for row in hub.db.rows.find(sort=[("_id", 1)])] == [False, True]
+    assert [row["there"] for row in hub.db.rows.find(sort=[("at", 1)])] == [False, True]
 
 
 def test_a_job_that_takes_its_parent_along_does_not_stop_the_next(executor, job):

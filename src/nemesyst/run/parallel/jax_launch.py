@@ -11,6 +11,7 @@ from multiprocessing import connection, get_context
 from typing import TYPE_CHECKING, Any
 
 from nemesyst.run.local.gpus import VISIBLE
+from nemesyst.run.parallel.ranks import print_whole_lines
 from nemesyst.run.signals import end_with_parent, take_signals
 from nemesyst.run.worker import run_described
 
@@ -79,6 +80,7 @@ def work_as_rank(description: Mapping[str, Any], writers: list[Connection], rank
     """What each worker does."""
     end_with_parent()
     take_signals()
+    print_whole_lines()
     for other, writer in enumerate(writers):
         if other != rank:
             writer.close()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import signal
+import sys
 import threading
 from multiprocessing import connection, get_context
 from typing import TYPE_CHECKING, Any, Self
@@ -147,6 +149,13 @@ class Ranks:
             "where": str(self._job.script),
             "transient": killed,
         }
+
+
+def print_whole_lines() -> None:
+    """Have this process print line by line: workers share one output, and would else interleave their words."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True, write_through=False)
 
 
 def _how(code: int) -> str:

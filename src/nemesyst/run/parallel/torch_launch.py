@@ -10,6 +10,7 @@ import uuid
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from nemesyst.run.parallel.ranks import print_whole_lines
 from nemesyst.run.signals import end_with_parent, take_signals
 from nemesyst.run.worker import run_described
 
@@ -58,6 +59,7 @@ def work_as_rank(description: Mapping[str, Any], writers: list[Connection]) -> N
     """What each worker does."""
     end_with_parent()
     take_signals()
+    print_whole_lines()
     rank = int(os.environ["RANK"])
     for other, writer in enumerate(writers):
         if other != rank:
